@@ -1,0 +1,211 @@
+"""A linear cost prior with a learned residual: good from a few measurements on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import nnls
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
+from sklearn.model_selection import GroupKFold
+
+from latency_predictors._types import Graph, Prediction
+from latency_predictors.features import (
+    PER_OPERATOR,
+    additive_features,
+    operators,
+    peak_activations,
+    shape_features,
+)
+
+CONFIDENCE = 0.9
+_FOLDS = 8
+_RIDGE = 1e-3
+# outside the calibrated range by more than this (in log units): an extrapolation
+_DOMAIN_SLACK = 0.1
+
+PRIOR_FEATURES: dict[str, tuple[str, ...]] = {
+    "latency_s": ("calls", "macs", "bytes"),
+    "flash_bytes": ("calls", "params"),
+    "peak_ram_bytes": ("peak",),
+}
+"""Which columns the cost prior of each metric is linear in; always with a constant."""
+
+
+class PriorResidualPredictor:
+    """Non-negative linear prior on operator costs times a Gaussian-process correction.
+
+    The prior is ``f(g) = b0 + sum over operators of b . features`` with ``b >= 0``,
+    fitted by least squares on the *relative* error. A Gaussian process learns
+    ``log(value / prior)`` from the shape of the graph. Its standard deviation is
+    rescaled so that it matches cross-validated errors, and the interval is
+    conformal: the quantile of cross-validated normalized errors.
+
+    Args:
+        metric: A key of `PRIOR_FEATURES`.
+
+    References:
+        Rasmussen & Williams (2006), Gaussian Processes for Machine Learning,
+        Sec. 2.2 (regression); Barber et al. (2021), Predictive inference with
+        the jackknife+, Sec. 1.2 (CV residuals). doi:10.1214/20-AOS1965
+    """
+
+    def __init__(self, metric: str) -> None:
+        if metric not in PRIOR_FEATURES:
+            raise ValueError(f"metric must be one of {sorted(PRIOR_FEATURES)}. Got {metric!r}.")
+        self.metric = metric
+
+    def fit(
+        self, graphs: Sequence[Graph], values: NDArray[np.float64], groups: Sequence[str]
+    ) -> Self:
+        """Learn from n measured graphs; see `CostPredictor.fit`.
+
+        Raises:
+            ValueError: For fewer than 4 groups, or a value that is not positive.
+        """
+        values = np.asarray(values, dtype=np.float64)
+        if not np.all(values > 0):
+            raise ValueError(f"{self.metric} of a measured graph must be positive")
+        n_groups = len(set(groups))
+        if n_groups < 4:
+            raise ValueError(f"needs measurements of at least 4 architectures. Got {n_groups}.")
+        self.operators_ = operators(graphs)
+        additive, shape = self._prior_matrix(graphs), shape_features(graphs, self.operators_)
+        scores = self._cross_validate(additive, shape, values, np.asarray(groups))
+        # the root mean square of well-scaled scores is 1
+        self.std_scale_ = max(float(np.sqrt(np.mean(scores**2))), 1e-6)
+        self.quantile_ = _conformal_quantile(np.abs(scores) / self.std_scale_)
+        self._fit_model(additive, shape, values)
+        self._train_shape, self._train_log_ratio = shape, self._log_ratio(additive, values)
+        return self
+
+    def predict(self, graphs: Sequence[Graph]) -> list[Prediction]:
+        """Predict the cost of each graph; see `CostPredictor.predict`."""
+        if not graphs:
+            return []
+        additive, shape = self._prior_matrix(graphs), shape_features(graphs, self.operators_)
+        mean, log_std = self._predict_log(additive, shape)
+        log_std = log_std * self.std_scale_
+        half = self.quantile_ * log_std
+        low = self._train_shape.min(axis=0) - _DOMAIN_SLACK
+        high = self._train_shape.max(axis=0) + _DOMAIN_SLACK
+        inside = np.all((shape >= low) & (shape <= high), axis=1)
+        value = np.exp(mean)
+        return [
+            Prediction(float(v), float(v * s), float(v * np.exp(-h)), float(v * np.exp(h)), bool(d))
+            for v, s, h, d in zip(value, log_std, half, inside, strict=True)
+        ]
+
+    def state(self) -> tuple[dict[str, Any], dict[str, NDArray[np.float64]]]:
+        """Return the fitted state as JSON-ready values and arrays, for `from_state`."""
+        kernel = self._gp.kernel_
+        values = {
+            "metric": self.metric,
+            "operators": list(self.operators_),
+            "std_scale": self.std_scale_,
+            "quantile": self.quantile_,
+            "log_theta": [float(t) for t in kernel.theta],
+        }
+        arrays = {
+            "prior": self._prior,
+            "center": self._center,
+            "scale": self._scale,
+            "train_shape": self._train_shape,
+            "train_log_ratio": self._train_log_ratio,
+        }
+        return values, arrays
+
+    @classmethod
+    def from_state(cls, values: dict[str, Any], arrays: dict[str, NDArray[np.float64]]) -> Self:
+        """Rebuild a predictor that predicts exactly as the one `state` was taken from."""
+        self = cls(values["metric"])
+        self.operators_ = tuple(values["operators"])
+        self.std_scale_, self.quantile_ = float(values["std_scale"]), float(values["quantile"])
+        self._prior = arrays["prior"]
+        self._center, self._scale = arrays["center"], arrays["scale"]
+        self._train_shape = arrays["train_shape"]
+        self._train_log_ratio = arrays["train_log_ratio"]
+        kernel = _kernel(self._train_shape.shape[1]).clone_with_theta(
+            np.asarray(values["log_theta"])
+        )
+        self._gp = GaussianProcessRegressor(kernel, optimizer=None)
+        self._gp.fit((self._train_shape - self._center) / self._scale, self._train_log_ratio)
+        return self
+
+    def _prior_matrix(self, graphs: Sequence[Graph]) -> NDArray[np.float64]:
+        names = PRIOR_FEATURES[self.metric]
+        additive = additive_features(graphs, self.operators_)
+        wanted = [PER_OPERATOR.index(name) for name in names if name in PER_OPERATOR]
+        columns = [np.ones((len(graphs), 1)), additive[..., wanted].reshape(len(graphs), -1)]
+        if "peak" in names:
+            columns.append(peak_activations(graphs)[:, None])
+        return np.concatenate(columns, axis=1)
+
+    def _fit_model(
+        self,
+        additive: NDArray[np.float64],
+        shape: NDArray[np.float64],
+        values: NDArray[np.float64],
+    ) -> None:
+        self._prior = _relative_nnls(additive, values)
+        self._center = shape.mean(axis=0)
+        self._scale = np.maximum(shape.std(axis=0), 1e-3)
+        self._gp = GaussianProcessRegressor(_kernel(shape.shape[1]), n_restarts_optimizer=0)
+        self._gp.fit((shape - self._center) / self._scale, self._log_ratio(additive, values))
+
+    def _log_ratio(
+        self, additive: NDArray[np.float64], values: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        return np.asarray(np.log(values / (additive @ self._prior)))
+
+    def _predict_log(
+        self, additive: NDArray[np.float64], shape: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        mean, std = self._gp.predict((shape - self._center) / self._scale, return_std=True)
+        return np.log(additive @ self._prior) + mean, std
+
+    def _cross_validate(
+        self,
+        additive: NDArray[np.float64],
+        shape: NDArray[np.float64],
+        values: NDArray[np.float64],
+        groups: NDArray[np.str_],
+    ) -> NDArray[np.float64]:
+        """Return out-of-fold errors of the log value in units of the predicted std."""
+        scores = np.empty(len(values))
+        folds = GroupKFold(min(_FOLDS, len(np.unique(groups))))
+        for train, held_out in folds.split(shape, values, groups):
+            self._fit_model(additive[train], shape[train], values[train])
+            mean, std = self._predict_log(additive[held_out], shape[held_out])
+            scores[held_out] = (np.log(values[held_out]) - mean) / std
+        return scores
+
+
+def _kernel(n_features: int) -> Any:
+    # bounds keep the correction smooth and small: the prior carries the physics
+    return ConstantKernel(0.01, (1e-4, 1.0)) * RBF(
+        np.sqrt(n_features), (0.5 * np.sqrt(n_features), 20 * np.sqrt(n_features))
+    ) + WhiteKernel(1e-3, (1e-6, 0.1))
+
+
+def _relative_nnls(
+    features: NDArray[np.float64], values: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Minimize ``||(features @ b - values) / values||^2 + ridge`` subject to ``b >= 0``."""
+    rows = features / values[:, None]
+    scale = np.maximum(np.linalg.norm(rows, axis=0), 1e-300)
+    ridge = np.sqrt(_RIDGE) * np.eye(rows.shape[1])
+    solution, _ = nnls(
+        np.vstack([rows / scale, ridge]),
+        np.concatenate([np.ones(len(values)), np.zeros(rows.shape[1])]),
+    )
+    return np.asarray(solution / scale)
+
+
+def _conformal_quantile(scores: NDArray[np.float64]) -> float:
+    """Return the ``ceil((n + 1) * CONFIDENCE)``-th smallest score (the largest for tiny n)."""
+    rank = int(np.ceil((len(scores) + 1) * CONFIDENCE))
+    return float(np.sort(scores)[min(rank, len(scores)) - 1])
