@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 from sklearn.model_selection import GroupKFold
@@ -154,7 +156,10 @@ class PriorResidualPredictor:
         self._center = shape.mean(axis=0)
         self._scale = np.maximum(shape.std(axis=0), 1e-3)
         self._gp = GaussianProcessRegressor(_kernel(shape.shape[1]), n_restarts_optimizer=0)
-        self._gp.fit((shape - self._center) / self._scale, self._log_ratio(additive, values))
+        with warnings.catch_warnings():
+            # a hyperparameter at its bound is intended: the bounds are the regularization
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            self._gp.fit((shape - self._center) / self._scale, self._log_ratio(additive, values))
 
     def _log_ratio(
         self, additive: NDArray[np.float64], values: NDArray[np.float64]

@@ -1,0 +1,67 @@
+"""Learned latency, flash and RAM of architectures, calibrated from few measurements.
+
+Names load on first use: importing this package loads neither scikit-learn nor torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from latency_predictors._types import (
+        CostPredictor,
+        Graph,
+        Prediction,
+        UnknownWorkloadError,
+    )
+    from latency_predictors.calibrate import (
+        CalibrationError,
+        MeasuredArchitecture,
+        calibrate,
+        fit_predictors,
+        measure_architecture,
+    )
+    from latency_predictors.energy import ModelledEnergy, modelled_energy
+    from latency_predictors.metrics import Agreement, agreement
+    from latency_predictors.target_predictors import PredictedCosts, TargetPredictors
+
+_HOME = {
+    "CostPredictor": "_types",
+    "Graph": "_types",
+    "Prediction": "_types",
+    "UnknownWorkloadError": "_types",
+    "CalibrationError": "calibrate",
+    "MeasuredArchitecture": "calibrate",
+    "calibrate": "calibrate",
+    "fit_predictors": "calibrate",
+    "measure_architecture": "calibrate",
+    "ModelledEnergy": "energy",
+    "modelled_energy": "energy",
+    "Agreement": "metrics",
+    "agreement": "metrics",
+    "PredictedCosts": "target_predictors",
+    "TargetPredictors": "target_predictors",
+}
+
+__all__ = [
+    "CostPredictor",
+    "Graph",
+    "Prediction",
+    "UnknownWorkloadError",
+    "CalibrationError",
+    "MeasuredArchitecture",
+    "calibrate",
+    "fit_predictors",
+    "measure_architecture",
+    "ModelledEnergy",
+    "modelled_energy",
+    "Agreement",
+    "agreement",
+    "PredictedCosts",
+    "TargetPredictors",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

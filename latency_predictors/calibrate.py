@@ -1,0 +1,207 @@
+"""Calibrate predictors on a target: choose, measure, fit, report held-out agreement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latency_predictors._types import Graph
+from latency_predictors.coverage import covering_architectures, distinct_architectures
+from latency_predictors.features import graph_macs
+from latency_predictors.metrics import Agreement, agreement
+from latency_predictors.prior_residual import PriorResidualPredictor
+from latency_predictors.target_predictors import METRICS, TargetPredictors
+from search_spaces import Architecture, SearchSpace
+from targets import Failure, MeasureConfig, Measurement, Target
+
+_LEAST_ARCHITECTURES = 8
+
+
+class CalibrationError(RuntimeError):
+    """Too few architectures could be measured to fit a predictor."""
+
+
+@dataclass(frozen=True)
+class MeasuredArchitecture:
+    """An architecture with one measurement per stage."""
+
+    architecture: Architecture
+    graphs: tuple[Graph, ...]
+    measurements: tuple[Measurement, ...]
+
+    @property
+    def latency_s(self) -> float:
+        """Median latency of the path through every stage."""
+        return sum(m.latency_median_s for m in self.measurements)
+
+
+Observer = Callable[[Architecture, "tuple[Measurement, ...] | Failure", int, int], None]
+"""Called after every architecture with (architecture, result, done, total)."""
+
+
+def calibrate(
+    target: Target,
+    space: SearchSpace,
+    *,
+    samples: int,
+    held_out: int,
+    seed: int,
+    config: MeasureConfig = MeasureConfig(),
+    observer: Observer | None = None,
+) -> TargetPredictors:
+    """Measure architectures of a space on a target and learn its costs.
+
+    ``samples`` architectures are chosen to cover the space; ``held_out`` more
+    are drawn at random, as a search would meet them, and serve only to judge
+    the predictors fitted to the former. The predictors returned are fitted to
+    all of them. Measurements come from the target's cache where it has them,
+    so an interrupted calibration continues where it stopped.
+
+    Args:
+        target: Where to measure.
+        space: What to measure.
+        samples: Architectures to fit to.
+        held_out: Architectures to judge on; 0 reports none.
+        seed: Chooses architectures, order and weights.
+        config: How to time.
+        observer: Told of every result, for progress and logs.
+
+    Raises:
+        CalibrationError: If fewer than 8 architectures could be measured.
+    """
+    rng = np.random.default_rng(seed)
+    fitting = covering_architectures(space, samples, rng)
+    chosen = {arch.arch_id for arch in fitting}
+    pool = distinct_architectures(space, samples + held_out + len(chosen), rng)
+    judging = [arch for arch in pool if arch.arch_id not in chosen][:held_out]
+    # random order, so that a drift of the device does not look like an effect of size
+    order = rng.permutation(len(fitting) + len(judging))
+    everything = [*fitting, *judging]
+    measured: dict[str, MeasuredArchitecture] = {}
+    failures: list[Failure] = []
+    for done, index in enumerate(order, start=1):
+        arch = everything[index]
+        result = measure_architecture(target, space, arch, seed=seed, config=config)
+        if isinstance(result, Failure):
+            failures.append(result)
+        else:
+            measured[arch.arch_id] = result
+        if observer is not None:
+            outcome = result if isinstance(result, Failure) else result.measurements
+            observer(arch, outcome, done, len(everything))
+    fit_on = [measured[a.arch_id] for a in fitting if a.arch_id in measured]
+    judge_on = [measured[a.arch_id] for a in judging if a.arch_id in measured]
+    if len(fit_on) < _LEAST_ARCHITECTURES:
+        reason = f" The last failure: {failures[-1].message}" if failures else ""
+        raise CalibrationError(
+            f"only {len(fit_on)} of {len(fitting)} architectures could be measured on "
+            f"{target.name!r}; {_LEAST_ARCHITECTURES} are needed.{reason}"
+        )
+    report: dict[str, Any] = {
+        "space": space.name,
+        "n_fitted": len(fit_on),
+        "n_held_out": len(judge_on),
+        "n_failures": len(failures),
+        "seed": seed,
+    }
+    if len(judge_on) > 1:
+        report["held_out"] = judge(fit_predictors(target.name, fit_on), fit_on, judge_on)
+    predictors = fit_predictors(target.name, [*fit_on, *judge_on])
+    predictors.report = report
+    return predictors
+
+
+def measure_architecture(
+    target: Target,
+    space: SearchSpace,
+    arch: Architecture,
+    *,
+    seed: int,
+    config: MeasureConfig,
+) -> MeasuredArchitecture | Failure:
+    """Build an architecture with live random weights and measure each of its stages."""
+    from search_spaces.initialize import initialize_weights, live_batch_norm
+    from search_spaces.onnx_export import stage_models
+
+    network = space.build(arch)
+    initialize_weights(network, seed)
+    live_batch_norm(network, space.input_shape, seed)
+    measurements = []
+    for model in stage_models(network, space.input_shape):
+        artifact = target.compile(model)
+        if isinstance(artifact, Failure):
+            return artifact
+        measurement = target.measure(artifact, config)
+        if isinstance(measurement, Failure):
+            return measurement
+        measurements.append(measurement)
+    graphs = tuple(stage.workloads for stage in space.stages(arch))
+    return MeasuredArchitecture(arch, graphs, tuple(measurements))
+
+
+def fit_predictors(
+    target_name: str, measured: Sequence[MeasuredArchitecture]
+) -> TargetPredictors:
+    """Fit one predictor per metric to the stages of measured architectures."""
+    graphs = [graph for item in measured for graph in item.graphs]
+    groups = [item.architecture.arch_id for item in measured for _ in item.graphs]
+    stages = [m for item in measured for m in item.measurements]
+    values = {
+        "latency_s": [m.latency_median_s for m in stages],
+        "flash_bytes": [m.flash_bytes for m in stages],
+        "peak_ram_bytes": [m.peak_ram_bytes for m in stages],
+    }
+    fitted = {
+        metric: PriorResidualPredictor(metric).fit(
+            graphs, np.asarray(values[metric], dtype=np.float64), groups
+        )
+        for metric in METRICS
+    }
+    return TargetPredictors(target_name, fitted, {})
+
+
+def judge(
+    predictors: TargetPredictors,
+    fitted_on: Sequence[MeasuredArchitecture],
+    held_out: Sequence[MeasuredArchitecture],
+) -> dict[str, Any]:
+    """Compare whole-network predictions with held-out measurements, beside MACs alone.
+
+    Returns:
+        ``latency_s`` and ``macs_baseline`` agreements, ``flash_mape``,
+        ``peak_ram_mape``, and ``interval_coverage`` of the 90 % interval. The
+        baseline is an affine fit of latency to MACs on the same architectures.
+    """
+    costs = predictors.predict([item.graphs for item in held_out])
+    measured = np.array([item.latency_s for item in held_out])
+    predicted = np.array([c.latency_s.mean for c in costs])
+    covered = [
+        c.latency_s.low <= t <= c.latency_s.high for c, t in zip(costs, measured, strict=True)
+    ]
+    flash = np.array([float(sum(m.flash_bytes for m in i.measurements)) for i in held_out])
+    ram = np.array([float(max(m.peak_ram_bytes for m in i.measurements)) for i in held_out])
+    return {
+        "latency_s": asdict(agreement(measured, predicted)),
+        "macs_baseline": asdict(_macs_baseline(fitted_on, held_out, measured)),
+        "flash_mape": agreement(flash, np.array([c.flash_bytes.mean for c in costs])).mape,
+        "peak_ram_mape": agreement(ram, np.array([c.peak_ram_bytes.mean for c in costs])).mape,
+        "interval_coverage": float(np.mean(covered)),
+    }
+
+
+def _macs_baseline(
+    fitted_on: Sequence[MeasuredArchitecture],
+    held_out: Sequence[MeasuredArchitecture],
+    measured: NDArray[np.float64],
+) -> Agreement:
+    def macs(items: Sequence[MeasuredArchitecture]) -> NDArray[np.float64]:
+        return np.array([graph_macs(item.graphs).sum() for item in items])
+
+    latency = np.array([item.latency_s for item in fitted_on])
+    # weighted by 1/latency: relative error is what both fits minimize
+    slope, intercept = np.polyfit(macs(fitted_on), latency, 1, w=1 / latency)
+    return agreement(measured, slope * macs(held_out) + intercept)

@@ -1,0 +1,67 @@
+"""Choose architectures that cover a search space, cheaply and reproducibly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latency_predictors.features import operators, shape_features
+from search_spaces import Architecture, SearchSpace
+
+_POOL_PER_PICK = 20
+_MAX_DRAWS_PER_NEW = 200
+
+
+def distinct_architectures(
+    space: SearchSpace, n: int, rng: np.random.Generator
+) -> Iterator[Architecture]:
+    """Yield up to ``n`` distinct random architectures; fewer where the space is smaller."""
+    seen: set[str] = set()
+    misses = 0
+    while len(seen) < n and misses < _MAX_DRAWS_PER_NEW:
+        arch = space.sample(rng)
+        if arch.arch_id in seen:
+            misses += 1
+            continue
+        misses = 0
+        seen.add(arch.arch_id)
+        yield arch
+
+
+def covering_architectures(
+    space: SearchSpace, n: int, rng: np.random.Generator
+) -> list[Architecture]:
+    """Choose ``n`` architectures spread over the space's features.
+
+    Farthest-first traversal of a random pool in standardized feature space,
+    starting at the median: a 2-approximation of the smallest covering radius.
+
+    References:
+        Gonzalez (1985), Clustering to minimize the maximum intercluster
+        distance, Theorem 2.2. doi:10.1016/0304-3975(85)90224-5
+    """
+    pool = list(distinct_architectures(space, _POOL_PER_PICK * n, rng))
+    if len(pool) <= n:
+        return pool
+    graphs = [space.workloads(arch) for arch in pool]
+    features = shape_features(graphs, operators(graphs))
+    spread = features.std(axis=0)
+    points = (features - features.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    return [pool[i] for i in farthest_first(points, n)]
+
+
+def farthest_first(points: NDArray[np.float64], n: int) -> list[int]:
+    """Return indices of ``n`` rows, each the farthest from those before it.
+
+    Args:
+        points: Shape ``(m, d)`` with ``m >= n``.
+        n: How many to choose; the first is the row nearest the median.
+    """
+    chosen = [int(np.argmin(((points - np.median(points, axis=0)) ** 2).sum(axis=1)))]
+    distance = ((points - points[chosen[0]]) ** 2).sum(axis=1)
+    while len(chosen) < n:
+        chosen.append(int(np.argmax(distance)))
+        distance = np.minimum(distance, ((points - points[chosen[-1]]) ** 2).sum(axis=1))
+    return chosen

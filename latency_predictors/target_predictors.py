@@ -1,0 +1,157 @@
+"""All learned costs of one target and space: predict architectures, save, load."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from latency_predictors._types import Graph, Prediction
+from latency_predictors.prior_residual import CONFIDENCE, PriorResidualPredictor
+
+SCHEMA_VERSION = 1
+METRICS = ("latency_s", "flash_bytes", "peak_ram_bytes")
+
+
+@dataclass(frozen=True)
+class PredictedCosts:
+    """Predicted costs of one architecture.
+
+    Args:
+        stage_latency_s: One prediction per stage, in execution order.
+        latency_s: Of the whole path through every stage (the worst case).
+        flash_bytes: Sum over stages.
+        peak_ram_bytes: Largest over stages.
+    """
+
+    stage_latency_s: tuple[Prediction, ...]
+    latency_s: Prediction
+    flash_bytes: Prediction
+    peak_ram_bytes: Prediction
+
+
+class TargetPredictors:
+    """The fitted predictors of one target on one search space.
+
+    Args:
+        target: Name of the target they were calibrated on.
+        predictors: One per entry of `METRICS`.
+        report: JSON-ready calibration report (held-out agreement, counts).
+    """
+
+    def __init__(
+        self,
+        target: str,
+        predictors: Mapping[str, PriorResidualPredictor],
+        report: Mapping[str, Any],
+    ) -> None:
+        self.target = target
+        self.predictors = dict(predictors)
+        self.report = dict(report)
+
+    def predict(self, architectures: Sequence[Sequence[Graph]]) -> list[PredictedCosts]:
+        """Predict the costs of architectures, each given as the graphs of its stages.
+
+        Raises:
+            UnknownWorkloadError: If a graph holds an operator not calibrated.
+        """
+        flat = [graph for stages in architectures for graph in stages]
+        by_metric = {name: self.predictors[name].predict(flat) for name in METRICS}
+        costs, start = [], 0
+        for stages in architectures:
+            part = slice(start, start + len(stages))
+            start += len(stages)
+            latency = tuple(by_metric["latency_s"][part])
+            costs.append(
+                PredictedCosts(
+                    latency,
+                    total(latency),
+                    total(by_metric["flash_bytes"][part]),
+                    max(by_metric["peak_ram_bytes"][part], key=lambda p: p.mean),
+                )
+            )
+        return costs
+
+    def save(self, folder: Path) -> None:
+        """Write ``predictor.npz``, then ``predictor.json``, each atomically."""
+        folder.mkdir(parents=True, exist_ok=True)
+        arrays: dict[str, Any] = {}
+        values: dict[str, Any] = {}
+        for metric, predictor in self.predictors.items():
+            values[metric], own_arrays = predictor.state()
+            arrays |= {f"{metric}/{name}": array for name, array in own_arrays.items()}
+        _write_atomically(folder / "predictor.npz", lambda file: np.savez(file, **arrays))
+        document = {
+            "schema_version": SCHEMA_VERSION,
+            "target": self.target,
+            "confidence": CONFIDENCE,
+            "predictors": values,
+            "report": self.report,
+        }
+        text = json.dumps(document, indent=1, sort_keys=True).encode()
+        _write_atomically(folder / "predictor.json", lambda file: file.write(text))
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read predictors written by `save`.
+
+        Raises:
+            ValueError: If a file is missing, damaged, or of another schema version.
+        """
+        path = folder / "predictor.json"
+        try:
+            document = json.loads(path.read_text())
+            version = document["schema_version"]
+            if version != SCHEMA_VERSION:
+                raise ValueError(
+                    f"{path}: schema_version {version}, this hwnas reads {SCHEMA_VERSION}. "
+                    "Calibrate again."
+                )
+            with np.load(folder / "predictor.npz", allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+            predictors = {
+                metric: PriorResidualPredictor.from_state(
+                    values,
+                    {
+                        name.removeprefix(f"{metric}/"): array
+                        for name, array in arrays.items()
+                        if name.startswith(f"{metric}/")
+                    },
+                )
+                for metric, values in document["predictors"].items()
+            }
+            return cls(document["target"], predictors, document["report"])
+        except FileNotFoundError as error:
+            raise ValueError(
+                f"{error.filename}: no such predictor. Run: hwnas calibrate TARGET --space SPACE"
+            ) from None
+        except (KeyError, json.JSONDecodeError, OSError) as error:
+            raise ValueError(f"{folder}: damaged predictor ({error}). Calibrate again.") from None
+
+
+def total(parts: Sequence[Prediction]) -> Prediction:
+    """Add predictions whose errors are taken as fully correlated (the cautious case)."""
+    return Prediction(
+        mean=sum(p.mean for p in parts),
+        std=sum(p.std for p in parts),
+        low=sum(p.low for p in parts),
+        high=sum(p.high for p in parts),
+        in_domain=all(p.in_domain for p in parts),
+    )
+
+
+def _write_atomically(path: Path, write: Callable[[Any], object]) -> None:
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            write(file)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
