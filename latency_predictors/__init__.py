@@ -13,7 +13,7 @@ if TYPE_CHECKING:
         Prediction,
         UnknownWorkloadError,
     )
-    from latency_predictors.calibrate import (
+    from latency_predictors.calibration import (
         CalibrationError,
         MeasuredArchitecture,
         calibrate,
@@ -29,11 +29,11 @@ _HOME = {
     "Graph": "_types",
     "Prediction": "_types",
     "UnknownWorkloadError": "_types",
-    "CalibrationError": "calibrate",
-    "MeasuredArchitecture": "calibrate",
-    "calibrate": "calibrate",
-    "fit_predictors": "calibrate",
-    "measure_architecture": "calibrate",
+    "CalibrationError": "calibration",
+    "MeasuredArchitecture": "calibration",
+    "calibrate": "calibration",
+    "fit_predictors": "calibration",
+    "measure_architecture": "calibration",
     "ModelledEnergy": "energy",
     "modelled_energy": "energy",
     "Agreement": "metrics",

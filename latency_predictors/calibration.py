@@ -143,9 +143,7 @@ def measure_architecture(
     return MeasuredArchitecture(arch, graphs, tuple(measurements))
 
 
-def fit_predictors(
-    target_name: str, measured: Sequence[MeasuredArchitecture]
-) -> TargetPredictors:
+def fit_predictors(target_name: str, measured: Sequence[MeasuredArchitecture]) -> TargetPredictors:
     """Fit one predictor per metric to the stages of measured architectures."""
     graphs = [graph for item in measured for graph in item.graphs]
     groups = [item.architecture.arch_id for item in measured for _ in item.graphs]
