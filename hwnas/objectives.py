@@ -1,0 +1,91 @@
+"""What a search optimizes and what it must respect, each with unit and direction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from hwnas.config import ConstraintsConfig, ObjectiveName
+
+Direction = Literal["minimize", "maximize"]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A quantity to optimize.
+
+    Args:
+        name: As in the experiment file.
+        metric: Key in a candidate's metrics, with its SI unit.
+        unit: SI unit; ``1`` for a fraction.
+        direction: Whether more or less of it is better.
+    """
+
+    name: ObjectiveName
+    metric: str
+    unit: str
+    direction: Direction
+
+
+OBJECTIVES: dict[str, Objective] = {
+    objective.name: objective
+    for objective in (
+        Objective("accuracy", "validation_accuracy", "1", "maximize"),
+        Objective("latency", "latency_s", "s", "minimize"),
+        Objective("energy", "energy_j", "J", "minimize"),
+        Objective("flash", "flash_bytes", "B", "minimize"),
+        Objective("peak_ram", "peak_ram_bytes", "B", "minimize"),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """A hard upper limit, judged on the upper end of a metric's interval.
+
+    Args:
+        name: As in the experiment file, with its printing unit.
+        metric: Key in a candidate's metrics.
+        bound: Limit in SI units.
+        shown_unit: Unit of ``name``.
+        shown_per_si: Multiply an SI value by this to print it in ``shown_unit``.
+    """
+
+    name: str
+    metric: str
+    bound: float
+    shown_unit: str
+    shown_per_si: float
+
+    def violation(self, upper_bound: float) -> float:
+        """Return ``upper_bound / bound - 1``; the limit is met where it is at most 0."""
+        return upper_bound / self.bound - 1
+
+    def shown(self, value: float) -> str:
+        """Return an SI value in the constraint's printing unit."""
+        return f"{value * self.shown_per_si:.4g} {self.shown_unit}"
+
+
+# name: metric, printing unit, printing units per SI unit
+_LIMITS: dict[str, tuple[str, str, float]] = {
+    "max_latency_ms": ("worst_latency_s", "ms", 1e3),
+    "max_energy_mj": ("worst_energy_j", "mJ", 1e3),
+    "max_flash_kib": ("flash_bytes", "KiB", 1 / 1024),
+    "max_peak_ram_kib": ("peak_ram_bytes", "KiB", 1 / 1024),
+}
+
+
+def constraints_of(config: ConstraintsConfig) -> tuple[Constraint, ...]:
+    """Return the limits that an experiment sets, in SI units."""
+    limits = []
+    for name, (metric, unit, shown_per_si) in _LIMITS.items():
+        value = getattr(config, name)
+        if value is not None:
+            limits.append(Constraint(name, metric, value / shown_per_si, unit, shown_per_si))
+    return tuple(limits)
+
+
+def objectives_of(names: Sequence[ObjectiveName]) -> tuple[Objective, ...]:
+    """Return the objectives of an experiment in its order."""
+    return tuple(OBJECTIVES[name] for name in names)
