@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import moocore
@@ -122,9 +121,3 @@ def spread_members(losses: NDArray[np.float64], count: int) -> list[int]:
     )
     order += [int(i) for i in np.argsort(-np.asarray(contribution), kind="stable")]
     return list(dict.fromkeys(order))[:count]
-
-
-def to_losses(values: NDArray[np.float64], objectives: Sequence[Objective]) -> NDArray[np.float64]:
-    """Flip the sign of maximized columns, so that less is better everywhere."""
-    sign = np.array([-1.0 if o.direction == "maximize" else 1.0 for o in objectives])
-    return np.asarray(values, dtype=np.float64) * sign
