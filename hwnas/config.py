@@ -207,9 +207,8 @@ def _one_line(error: ValidationError, document: Mapping[str, Any]) -> str:
     keys: list[str] = []
     node: Any = document
     for part in first["loc"]:
-        if (isinstance(node, Mapping) and part in node) or (
-            isinstance(node, list) and isinstance(part, int) and part < len(node)
-        ):
+        in_list = isinstance(node, list) and isinstance(part, int) and part < len(node)
+        if in_list or (isinstance(node, Mapping) and part in node):
             node = node[part]
         elif part != first["loc"][-1]:
             continue

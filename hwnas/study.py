@@ -109,6 +109,7 @@ class SearchStudy:
             directions=[o.direction for o in objectives],
             load_if_exists=True,
         )
+        self._numbers = self._trained_before()
 
     def enqueue(self, architectures: Sequence[Architecture]) -> None:
         """Queue architectures to be proposed first; does nothing in a resumed study."""
@@ -191,7 +192,6 @@ class SearchStudy:
         }
 
     def _ask(self) -> Proposal | None:
-        seen = self._seen()
         self._study.sampler = self._make_sampler(len(self._trials()))
         trial = self._study.ask(self._distributions)
         arch = self._from_parameters(trial.params)
@@ -203,31 +203,32 @@ class SearchStudy:
         if any(v > 0 for v in violations.values()):
             self._study.tell(trial, state=TrialState.PRUNED)
             return None
-        if (earlier := seen.get(arch.arch_id)) is not None:
-            trial.set_user_attr(_DUPLICATE_OF, earlier.number)
+        if (number := self._numbers.get(arch.arch_id)) is not None:
+            trial.set_user_attr(_DUPLICATE_OF, number)
+            earlier = self._trials()[number]
             if earlier.state == TrialState.COMPLETE:
                 self._study.tell(trial, earlier.values)
             else:
                 self._study.tell(trial, state=TrialState.PRUNED)
             return None
+        self._numbers[arch.arch_id] = trial.number
         return Proposal(trial.number, arch, costs)
 
-    def _seen(self) -> dict[str, FrozenTrial]:
-        """Return the first trial of each architecture that was or is being trained."""
-        seen: dict[str, FrozenTrial] = {}
+    def _trained_before(self) -> dict[str, int]:
+        """Return the trial number of each architecture that was or is being trained."""
+        numbers: dict[str, int] = {}
         for trial in self._trials():
             trained = trial.state in (TrialState.COMPLETE, TrialState.RUNNING) or (
                 _FAILURE in trial.user_attrs
             )
             if trained and _ARCHITECTURE in trial.user_attrs:
-                seen.setdefault(_architecture(trial).arch_id, trial)
-        return seen
+                numbers.setdefault(_architecture(trial).arch_id, trial.number)
+        return numbers
 
     def _unseen_reserve(self) -> Architecture | None:
-        seen = self._seen()
         while self._reserve:
             arch = self._reserve.pop(0)
-            if arch.arch_id not in seen:
+            if arch.arch_id not in self._numbers:
                 return arch
         return None
 
