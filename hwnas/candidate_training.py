@@ -1,0 +1,160 @@
+"""Train one architecture and judge it under its exit policy: the work of one evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hwnas.config import ExperimentConfig
+from hwnas.datasets import Dataset, Split
+from hwnas.early_exit import apply_policy, choose_thresholds, exit_shares
+from search_spaces import Architecture, SearchSpace
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class TrainingTask:
+    """What to train and how to judge it.
+
+    Args:
+        architecture: What to train.
+        seed: Of weights, batches and augmentation.
+        epochs: How long.
+        stage_costs: Cost of each stage (predicted seconds), for exit thresholds.
+        checkpoint: Where the weights go.
+        judge_on_test: Whether to look at the test split; only for finalists.
+    """
+
+    architecture: Architecture
+    seed: int
+    epochs: int
+    stage_costs: tuple[float, ...]
+    checkpoint: Path
+    judge_on_test: bool = False
+
+
+@dataclass(frozen=True)
+class SplitResult:
+    """How a network does on one split under its exit policy.
+
+    Args:
+        n: Samples.
+        accuracy: Share classified right under the policy.
+        exit_accuracy: Accuracy of each exit alone, were all samples to leave there.
+        exit_shares: Share of samples that leaves at each exit.
+    """
+
+    n: int
+    accuracy: float
+    exit_accuracy: tuple[float, ...]
+    exit_shares: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class TrainingOutcome:
+    """Result of a `TrainingTask`; a training that diverged is a value, not an exception.
+
+    Args:
+        failure: Why there is no network, or ``None``.
+        thresholds: Of the exit policy, chosen on the validation split.
+        validation: On the validation split.
+        test: On the test split, where the task asked for it.
+        epochs: Trained.
+        seconds: Wall-clock time of the training.
+    """
+
+    failure: str | None = None
+    thresholds: tuple[float, ...] = ()
+    validation: SplitResult | None = None
+    test: SplitResult | None = None
+    epochs: int = 0
+    seconds: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready form."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> TrainingOutcome:
+        """Rebuild an outcome from `to_dict`."""
+        splits = {name: _split_result(data[name]) for name in ("validation", "test")}
+        return cls(**{**data, **splits, "thresholds": tuple(data["thresholds"])})
+
+
+def train_candidate(
+    task: TrainingTask, space: SearchSpace, dataset: Dataset, config: ExperimentConfig
+) -> TrainingOutcome:
+    """Train an architecture, choose its exit thresholds, judge it, save its weights."""
+    from safetensors.torch import save_file
+    from search_spaces.initialize import initialize_weights
+
+    from hwnas.training import predict_logits, train
+
+    network = space.build(task.architecture)
+    initialize_weights(network, task.seed)
+    training = config.training.model_copy(update={"epochs": task.epochs})
+    trained = train(network, dataset, training, task.seed)
+    if trained.diverged:
+        return TrainingOutcome(failure="training diverged: the loss is not finite")
+    validation_logits = predict_logits(network, dataset.validation.x)
+    policy = choose_thresholds(
+        validation_logits,
+        dataset.validation.y,
+        task.stage_costs,
+        config.early_exit.max_accuracy_drop,
+    )
+    test = None
+    if task.judge_on_test:
+        test_logits = predict_logits(network, dataset.test.x)
+        test = judge(test_logits, dataset.test, policy.thresholds)
+    temporary = task.checkpoint.with_suffix(".tmp")
+    save_file({k: v.contiguous().cpu() for k, v in network.state_dict().items()}, temporary)
+    temporary.replace(task.checkpoint)
+    return TrainingOutcome(
+        thresholds=policy.thresholds,
+        validation=judge(validation_logits, dataset.validation, policy.thresholds),
+        test=test,
+        epochs=trained.epochs,
+        seconds=trained.seconds,
+    )
+
+
+def judge(
+    logits: Sequence[np.ndarray[Any, np.dtype[np.float32]]],
+    split: Split,
+    thresholds: tuple[float, ...],
+) -> SplitResult:
+    """Judge exit logits, each of shape ``(n, classes)``, under exit thresholds."""
+    predicted, exits = apply_policy(logits, thresholds)
+    return SplitResult(
+        n=len(split.y),
+        accuracy=float(np.mean(predicted == split.y)),
+        exit_accuracy=tuple(float(np.mean(z.argmax(axis=1) == split.y)) for z in logits),
+        exit_shares=tuple(float(s) for s in exit_shares(exits, len(logits))),
+    )
+
+
+def load_network(space: SearchSpace, architecture: Architecture, checkpoint: Path) -> nn.Module:
+    """Rebuild a trained network from its checkpoint."""
+    from safetensors.torch import load_file
+
+    network = space.build(architecture)
+    network.load_state_dict(load_file(checkpoint))
+    return network.eval()
+
+
+def _split_result(data: Mapping[str, Any] | None) -> SplitResult | None:
+    if data is None:
+        return None
+    return SplitResult(
+        n=int(data["n"]),
+        accuracy=float(data["accuracy"]),
+        exit_accuracy=tuple(data["exit_accuracy"]),
+        exit_shares=tuple(data["exit_shares"]),
+    )

@@ -1,0 +1,142 @@
+"""Train candidates in processes of their own, one torch thread each."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from hwnas.candidate_training import TrainingOutcome, TrainingTask
+from hwnas.config import ExperimentConfig
+
+if TYPE_CHECKING:
+    from hwnas.datasets import Dataset
+    from search_spaces import SearchSpace
+
+
+class TrainingPool:
+    """A pool of worker processes that hold the data set and train what they are given.
+
+    Results do not depend on the number of workers: each training has one thread
+    and a seed of its own. A worker that is killed is replaced and its training
+    repeated once.
+
+    Args:
+        config: Experiment, with the data set and the training settings.
+        base_dir: Folder that relative data paths start from.
+        workers: Number of processes.
+    """
+
+    def __init__(self, config: ExperimentConfig, base_dir: Path, workers: int) -> None:
+        self._config = config
+        self._base_dir = base_dir
+        self._workers = workers
+        self._executor = self._start()
+
+    def run(
+        self,
+        tasks: Sequence[TrainingTask],
+        on_done: Callable[[int, TrainingOutcome], None] = lambda index, outcome: None,
+    ) -> list[TrainingOutcome]:
+        """Train all tasks and return their outcomes in the tasks' order.
+
+        Args:
+            tasks: What to train.
+            on_done: Told of each task's index and outcome as it finishes.
+        """
+        outcomes: dict[int, TrainingOutcome] = {}
+        for attempt in (1, 2):
+            missing = [i for i in range(len(tasks)) if i not in outcomes]
+            try:
+                futures = {self._executor.submit(_train, tasks[i]): i for i in missing}
+                for future in as_completed(futures):
+                    index = futures[future]
+                    outcomes[index] = future.result()
+                    on_done(index, outcomes[index])
+            except BrokenProcessPool:
+                self._stop()
+                self._executor = self._start()
+                if attempt == 2:
+                    for index in missing:
+                        if index not in outcomes:
+                            lost = TrainingOutcome(failure="the training process was killed twice")
+                            outcomes[index] = lost
+                            on_done(index, lost)
+            else:
+                break
+        return [outcomes[i] for i in range(len(tasks))]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stop()
+
+    def _start(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(
+            self._workers,
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_initialize,
+            initargs=(self._config.model_dump_json(), str(self._base_dir), os.getpid()),
+        )
+
+    def _stop(self) -> None:
+        processes = list((self._executor._processes or {}).values())
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            with contextlib.suppress(OSError, ValueError):
+                process.kill()
+                process.join()
+
+
+class _WorkerState:
+    """What a worker process holds between trainings."""
+
+    config: ExperimentConfig
+    dataset: Dataset
+    space: SearchSpace
+
+
+def _initialize(config_json: str, base_dir: str, parent: int) -> None:
+    # Ctrl-C reaches the whole process group; the parent decides what happens to workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()
+    import torch
+
+    from hwnas.datasets import load_dataset
+    from hwnas.spaces import create_space
+
+    torch.set_num_threads(1)
+    _WorkerState.config = ExperimentConfig.model_validate_json(config_json)
+    _WorkerState.dataset = load_dataset(_WorkerState.config.dataset, Path(base_dir))
+    _WorkerState.space = create_space(
+        _WorkerState.config.space,
+        _WorkerState.dataset.input_shape,
+        len(_WorkerState.dataset.class_names),
+    )
+
+
+def _exit_with_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def _train(task: TrainingTask) -> TrainingOutcome:
+    from hwnas.candidate_training import train_candidate
+
+    return train_candidate(task, _WorkerState.space, _WorkerState.dataset, _WorkerState.config)
