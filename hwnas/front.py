@@ -1,0 +1,230 @@
+"""Members of a front: every metric with its interval, provenance and boundary."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from hwnas.objectives import Constraint, Objective
+from hwnas.pareto import ObjectiveScale, is_non_dominated
+from search_spaces import Architecture
+from targets import Boundary, Provenance
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number of a candidate, in SI units, and where it comes from.
+
+    Args:
+        value: The number.
+        provenance: How it was obtained.
+        low: Lower end of its interval or range, where it has one.
+        high: Upper end.
+        predicted: What was predicted before it was measured.
+        boundary: What an energy includes.
+        seeds: Trainings an accuracy is the mean of.
+        split: Which samples an accuracy was judged on.
+    """
+
+    value: float
+    provenance: Provenance
+    low: float | None = None
+    high: float | None = None
+    predicted: float | None = None
+    boundary: Boundary | None = None
+    seeds: int | None = None
+    split: str | None = None
+
+    @property
+    def upper_bound(self) -> float:
+        """The upper end of the interval, or the value where it has none."""
+        return self.value if self.high is None else self.high
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready form without the fields that do not apply."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """Which trained network of a candidate is deployed, and its exit policy.
+
+    Args:
+        checkpoint: File name in the run's ``checkpoints`` folder.
+        seed: It was trained with.
+        thresholds: Confidence at which each exit but the last answers.
+        exit_shares: Share of validation samples that leaves at each exit.
+    """
+
+    checkpoint: str
+    seed: int
+    thresholds: tuple[float, ...]
+    exit_shares: tuple[float, ...]
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Deployment:
+        """Rebuild a deployment from ``asdict``."""
+        return cls(
+            str(data["checkpoint"]),
+            int(data["seed"]),
+            tuple(data["thresholds"]),
+            tuple(data["exit_shares"]),
+        )
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An architecture with its metrics, measured on the target.
+
+    Args:
+        number: Trial that proposed it.
+        architecture: What it is.
+        metrics: By name, such as ``latency_s``.
+        deployment: The trained network behind the metrics.
+        feasible: Whether the measured upper bounds meet every limit.
+        on_front: Whether no other feasible candidate dominates it.
+    """
+
+    number: int
+    architecture: Architecture
+    metrics: Mapping[str, Metric]
+    deployment: Deployment
+    feasible: bool = True
+    on_front: bool = False
+
+    def values(self, objectives: Sequence[Objective]) -> list[float]:
+        """Return the objectives' values in their order."""
+        return [self.metrics[o.metric].value for o in objectives]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready form."""
+        return {
+            "arch_id": self.architecture.arch_id,
+            "number": self.number,
+            "architecture": self.architecture.to_dict(),
+            "feasible": self.feasible,
+            "on_front": self.on_front,
+            "deployment": asdict(self.deployment),
+            "metrics": {name: metric.to_dict() for name, metric in self.metrics.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Candidate:
+        """Rebuild a candidate from `to_dict`."""
+        return cls(
+            number=int(data["number"]),
+            architecture=Architecture.from_dict(data["architecture"]),
+            metrics={name: Metric(**metric) for name, metric in data["metrics"].items()},
+            deployment=Deployment.from_dict(data["deployment"]),
+            feasible=bool(data["feasible"]),
+            on_front=bool(data["on_front"]),
+        )
+
+
+@dataclass(frozen=True)
+class ParetoFront:
+    """Feasible, mutually non-dominated candidates, and those they beat.
+
+    Args:
+        objectives: What was optimized.
+        scale: Between which values hypervolume is counted.
+        candidates: All measured ones, front members first.
+    """
+
+    objectives: tuple[Objective, ...]
+    scale: ObjectiveScale
+    candidates: tuple[Candidate, ...] = field(default=())
+
+    @classmethod
+    def of(
+        cls,
+        candidates: Sequence[Candidate],
+        objectives: Sequence[Objective],
+        constraints: Sequence[Constraint],
+        scale: ObjectiveScale,
+    ) -> ParetoFront:
+        """Judge measured candidates: feasible by upper bounds, on the front or dominated."""
+        judged = []
+        for candidate in candidates:
+            feasible = all(
+                c.violation(candidate.metrics[c.metric].upper_bound) <= 0 for c in constraints
+            )
+            judged.append((candidate, feasible))
+        inside = [c for c, feasible in judged if feasible]
+        best: set[str] = set()
+        if inside:
+            values = np.array([c.values(objectives) for c in inside])
+            keep = is_non_dominated(scale.losses(values))
+            best = {c.architecture.arch_id for c, k in zip(inside, keep, strict=True) if k}
+        marked = [
+            Candidate(
+                c.number,
+                c.architecture,
+                c.metrics,
+                c.deployment,
+                feasible,
+                feasible and c.architecture.arch_id in best,
+            )
+            for c, feasible in judged
+        ]
+        marked.sort(key=lambda c: (not c.on_front, not c.feasible, c.values(objectives)[-1]))
+        return cls(tuple(objectives), scale, tuple(marked))
+
+    @property
+    def members(self) -> tuple[Candidate, ...]:
+        """The candidates on the front."""
+        return tuple(c for c in self.candidates if c.on_front)
+
+    def losses(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Return the scaled losses of the members, shape ``(n, m)``."""
+        values = np.array([c.values(self.objectives) for c in self.members])
+        return self.scale.losses(values.reshape(len(self.members), len(self.objectives)))
+
+    def hypervolume(self) -> float:
+        """Return the share of the objective box that the members dominate."""
+        values = np.array([c.values(self.objectives) for c in self.members])
+        return self.scale.hypervolume(values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON-ready part of ``front.json`` that describes the front."""
+        return {
+            "objectives": [
+                {"name": o.name, "metric": o.metric, "unit": o.unit, "direction": o.direction}
+                for o in self.objectives
+            ],
+            "hypervolume": {
+                "value": self.hypervolume(),
+                "ideal": list(self.scale.ideal),
+                "reference": list(self.scale.reference),
+            },
+            "candidates": [candidate.to_dict() for candidate in self.candidates],
+        }
+
+
+def to_csv(candidates: Sequence[Candidate]) -> str:
+    """Return one row per candidate: choices, then value, interval and provenance of metrics."""
+    rows = []
+    for candidate in candidates:
+        row: dict[str, Any] = {
+            "arch_id": candidate.architecture.arch_id,
+            "on_front": candidate.on_front,
+            "feasible": candidate.feasible,
+        }
+        for name, metric in candidate.metrics.items():
+            row[name] = metric.value
+            for part in ("low", "high", "predicted", "provenance"):
+                if getattr(metric, part) is not None:
+                    row[f"{name}.{part}"] = getattr(metric, part)
+        row |= {f"choice.{name}": value for name, value in candidate.architecture.choices}
+        rows.append(row)
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
