@@ -22,7 +22,7 @@ class Metric:
 
     Args:
         value: The number.
-        provenance: How it was obtained.
+        provenance: How it was obtained; ``None`` for an exact count.
         low: Lower end of its interval or range, where it has one.
         high: Upper end.
         predicted: What was predicted before it was measured.
@@ -32,7 +32,7 @@ class Metric:
     """
 
     value: float
-    provenance: Provenance
+    provenance: Provenance | None = None
     low: float | None = None
     high: float | None = None
     predicted: float | None = None

@@ -1,0 +1,169 @@
+"""Every metric of a trained candidate, from its training and its measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from hwnas.accuracy import mean_accuracy_interval, wilson_interval
+from hwnas.candidate_training import SplitResult, TrainingOutcome
+from hwnas.costs import ArchitectureCosts, total_energy
+from hwnas.early_exit import expected_cost
+from hwnas.front import Candidate, Deployment, Metric
+from hwnas.study import Evaluated
+from latency_predictors import MeasuredArchitecture, modelled_energy
+from search_spaces import SearchSpace, Stage, total_macs, total_params
+from targets import EnergyModel, Provenance
+
+_P99_DRAWS = 20_000
+
+
+def measured_candidate(
+    evaluated: Evaluated,
+    outcomes: Sequence[TrainingOutcome],
+    deployment: Deployment,
+    measured: MeasuredArchitecture,
+    costs: ArchitectureCosts,
+    space: SearchSpace,
+    energy_model: EnergyModel,
+) -> Candidate:
+    """Join the trainings of one architecture with its measurements on the target.
+
+    Args:
+        evaluated: Its trial.
+        outcomes: Of its trainings: one from the search, or one per seed of a
+            finalist. Accuracies are means over them.
+        deployment: The network deployed and its exit policy, which decides the
+            expected costs. Which seed is deployed is fixed beforehand, not chosen.
+        measured: One measurement per stage.
+        costs: What was predicted.
+        space: Its search space.
+        energy_model: Of the target.
+    """
+    shares = deployment.exit_shares
+    metrics = {
+        **accuracy_metrics(outcomes),
+        **latency_metrics(measured, shares, costs),
+        **energy_metrics(measured, shares, energy_model),
+        **size_metrics(measured, costs),
+        **count_metrics(space.stages(evaluated.architecture), shares),
+    }
+    return Candidate(evaluated.number, evaluated.architecture, metrics, deployment)
+
+
+def accuracy_metrics(outcomes: Sequence[TrainingOutcome]) -> dict[str, Metric]:
+    """Return validation accuracy (chosen by) and test accuracy (judged by), where known."""
+    metrics = {}
+    for name, split in (("accuracy", "test"), ("validation_accuracy", "validation")):
+        results: list[SplitResult] = [r for o in outcomes if (r := getattr(o, split))]
+        if not results:
+            continue
+        accuracies = [r.accuracy for r in results]
+        n = results[0].n
+        low, high = (
+            mean_accuracy_interval(accuracies, n)
+            if len(results) > 1
+            else wilson_interval(round(accuracies[0] * n), n)
+        )
+        metrics[name] = Metric(
+            float(np.mean(accuracies)),
+            "measured",
+            low,
+            high,
+            seeds=len(results),
+            split=split,
+        )
+    return metrics
+
+
+def latency_metrics(
+    measured: MeasuredArchitecture, shares: Sequence[float], costs: ArchitectureCosts
+) -> dict[str, Metric]:
+    """Return expected, worst-case and P99 latency from the stages' measurements.
+
+    Expected latency is ``sum_k p_k sum_{j<=k} t_j`` over exits k with share p_k and
+    median stage times t_j; its interval joins the stages' 95 % intervals. P99 is
+    that of one inference: an exit drawn by its share, its stages' times drawn
+    independently from their samples.
+    """
+    provenance: Provenance = measured.measurements[0].provenance
+    medians = [m.latency_median_s for m in measured.measurements]
+    intervals = [m.latency_interval_s() for m in measured.measurements]
+    lows, highs = [i[0] for i in intervals], [i[1] for i in intervals]
+    predicted = [p.mean for p in costs.stage_latency_s]
+    expected = Metric(
+        expected_cost(shares, medians),
+        provenance,
+        expected_cost(shares, lows),
+        expected_cost(shares, highs),
+        predicted=expected_cost(shares, predicted),
+    )
+    worst = Metric(sum(medians), provenance, sum(lows), sum(highs), predicted=sum(predicted))
+    return {
+        "latency_s": expected,
+        "worst_latency_s": worst,
+        "latency_p99_s": Metric(_p99(measured, shares), provenance),
+    }
+
+
+def energy_metrics(
+    measured: MeasuredArchitecture, shares: Sequence[float], energy_model: EnergyModel
+) -> dict[str, Metric]:
+    """Return modelled energies of an inference, from measured latency."""
+    stages = [
+        modelled_energy(measurement.latency_median_s, graph, energy_model)
+        for measurement, graph in zip(measured.measurements, measured.graphs, strict=True)
+    ]
+    expected = expected_cost(shares, [e.energy_j for e in stages])
+    low = expected_cost(shares, [e.low_j for e in stages])
+    high = expected_cost(shares, [e.high_j for e in stages])
+    worst = total_energy(stages)
+    boundary = "inference_gross"
+    return {
+        "energy_j": Metric(expected, "modelled", low, high, boundary=boundary),
+        "worst_energy_j": Metric(
+            worst.energy_j, "modelled", worst.low_j, worst.high_j, boundary=boundary
+        ),
+        "inferences_per_joule": Metric(
+            1 / expected, "modelled", 1 / high, 1 / low, boundary=boundary
+        ),
+    }
+
+
+def size_metrics(measured: MeasuredArchitecture, costs: ArchitectureCosts) -> dict[str, Metric]:
+    """Return flash (all stages) and peak RAM (the largest stage) of the compiled stages."""
+    provenance: Provenance = measured.measurements[0].provenance
+    return {
+        "flash_bytes": Metric(
+            float(sum(m.flash_bytes for m in measured.measurements)),
+            provenance,
+            predicted=costs.flash_bytes.mean,
+        ),
+        "peak_ram_bytes": Metric(
+            float(max(m.peak_ram_bytes for m in measured.measurements)),
+            provenance,
+            predicted=costs.peak_ram_bytes.mean,
+        ),
+    }
+
+
+def count_metrics(stages: Sequence[Stage], shares: Sequence[float]) -> dict[str, Metric]:
+    """Return multiply-accumulates and parameters, counted from the architecture."""
+    stage_macs = [float(total_macs(stage.workloads)) for stage in stages]
+    params = sum(total_params(stage.workloads) for stage in stages)
+    return {
+        "macs": Metric(expected_cost(shares, stage_macs)),
+        "worst_macs": Metric(sum(stage_macs)),
+        "parameters": Metric(float(params)),
+    }
+
+
+def _p99(measured: MeasuredArchitecture, shares: Sequence[float]) -> float:
+    rng = np.random.default_rng(0)
+    exits = rng.choice(len(shares), size=_P99_DRAWS, p=np.asarray(shares) / sum(shares))
+    total = np.zeros(_P99_DRAWS)
+    for stage, measurement in enumerate(measured.measurements):
+        reached = exits >= stage
+        total[reached] += rng.choice(measurement.latency_s, size=int(reached.sum()))
+    return float(np.percentile(total, 99))
