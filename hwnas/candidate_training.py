@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,20 +109,16 @@ def train_candidate(
         task.stage_costs,
         config.early_exit.max_accuracy_drop,
     )
-    test = None
-    if task.judge_on_test:
-        test_logits = predict_logits(network, dataset.test.x)
-        test = judge(test_logits, dataset.test, policy.thresholds)
     temporary = task.checkpoint.with_suffix(".tmp")
     save_file({k: v.contiguous().cpu() for k, v in network.state_dict().items()}, temporary)
     temporary.replace(task.checkpoint)
-    return TrainingOutcome(
+    outcome = TrainingOutcome(
         thresholds=policy.thresholds,
         validation=judge(validation_logits, dataset.validation, policy.thresholds),
-        test=test,
         epochs=trained.epochs,
         seconds=trained.seconds,
     )
+    return judge_on_test(outcome, network, dataset) if task.judge_on_test else outcome
 
 
 def judge(
@@ -138,6 +134,16 @@ def judge(
         exit_accuracy=tuple(float(np.mean(z.argmax(axis=1) == split.y)) for z in logits),
         exit_shares=tuple(float(s) for s in exit_shares(exits, len(logits))),
     )
+
+
+def judge_on_test(
+    outcome: TrainingOutcome, network: nn.Module, dataset: Dataset
+) -> TrainingOutcome:
+    """Add how a trained network does on the test split under its exit policy."""
+    from hwnas.training import predict_logits
+
+    logits = predict_logits(network, dataset.test.x)
+    return replace(outcome, test=judge(logits, dataset.test, outcome.thresholds))
 
 
 def load_network(space: SearchSpace, architecture: Architecture, checkpoint: Path) -> nn.Module:

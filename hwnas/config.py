@@ -97,7 +97,6 @@ class ExperimentConfig(_Section):
     search: SearchConfig = SearchConfig()
     early_exit: EarlyExitConfig = EarlyExitConfig()
     finalists: FinalistsConfig = FinalistsConfig()
-    export: Literal["knee", "best"] = "knee"
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:

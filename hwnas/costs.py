@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hwnas.early_exit import expected_cost
 from hwnas.errors import UserError
 from hwnas.objectives import Constraint
 from latency_predictors import ModelledEnergy, Prediction, modelled_energy
@@ -34,6 +35,23 @@ class ArchitectureCosts:
     energy_j: ModelledEnergy
     flash_bytes: Prediction
     peak_ram_bytes: Prediction
+
+    def expected(self, metric: str, exit_shares: Sequence[float]) -> float:
+        """Return a cost to optimize, given which share of samples leaves at each exit."""
+        if metric == "latency_s":
+            return expected_cost(exit_shares, [p.mean for p in self.stage_latency_s])
+        if metric == "energy_j":
+            return expected_cost(exit_shares, [e.energy_j for e in self.stage_energy_j])
+        return {
+            "flash_bytes": self.flash_bytes.mean,
+            "peak_ram_bytes": self.peak_ram_bytes.mean,
+        }[metric]
+
+    def range_of(self, metric: str) -> tuple[float, float]:
+        """Return a cost were every sample to leave at the first exit, and at the last."""
+        n = len(self.stage_latency_s)
+        first, last = [1.0, *[0.0] * (n - 1)], [*[0.0] * (n - 1), 1.0]
+        return self.expected(metric, first), self.expected(metric, last)
 
     def upper_bound(self, metric: str) -> float:
         """Return the upper end of the interval of a constrained metric."""

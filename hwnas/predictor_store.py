@@ -73,7 +73,7 @@ def calibrate_into(
         )
     except CalibrationError as error:
         raise UnreachableError(f"{error} Check: hwnas targets check {target.name}") from None
-    predictors.save(folder)
+    predictors.save(folder / "predictor.json")
     return predictors
 
 
@@ -83,9 +83,10 @@ def load_predictors(folder: Path) -> TargetPredictors | None:
     Raises:
         UserError: If they are damaged or of another schema version.
     """
-    if not (folder / "predictor.json").exists():
+    path = folder / "predictor.json"
+    if not path.exists():
         return None
     try:
-        return TargetPredictors.load(folder)
+        return TargetPredictors.load(path)
     except ValueError as error:
         raise UserError(str(error)) from None

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import platform
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -16,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hwnas.errors import UserError
+from targets import write_atomically
 
 SCHEMA_VERSION = 1
 _PACKAGES = (
@@ -126,20 +125,6 @@ def read_versioned_json(path: Path, when_missing: str) -> dict[str, Any]:
             f"{SCHEMA_VERSION}. Use the hwnas that wrote it, or search again under another name."
         )
     return dict(document)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old content or the new, never a part."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def environment() -> dict[str, Any]:

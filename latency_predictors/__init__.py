@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         calibrate,
         fit_predictors,
         measure_architecture,
+        measure_network,
     )
     from latency_predictors.energy import ModelledEnergy, modelled_energy
     from latency_predictors.metrics import Agreement, agreement
@@ -34,6 +35,7 @@ _HOME = {
     "calibrate": "calibration",
     "fit_predictors": "calibration",
     "measure_architecture": "calibration",
+    "measure_network": "calibration",
     "ModelledEnergy": "energy",
     "modelled_energy": "energy",
     "Agreement": "metrics",
@@ -52,6 +54,7 @@ __all__ = [
     "calibrate",
     "fit_predictors",
     "measure_architecture",
+    "measure_network",
     "ModelledEnergy",
     "modelled_energy",
     "Agreement",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from latency_predictors.prior_residual import PriorResidualPredictor
 from latency_predictors.target_predictors import METRICS, TargetPredictors
 from search_spaces import Architecture, SearchSpace
 from targets import Failure, MeasureConfig, Measurement, Target
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _LEAST_ARCHITECTURES = 8
 
@@ -125,17 +128,40 @@ def measure_architecture(
 ) -> MeasuredArchitecture | Failure:
     """Build an architecture with live random weights and measure each of its stages."""
     from search_spaces.initialize import initialize_weights, live_batch_norm
-    from search_spaces.onnx_export import stage_models
 
     network = space.build(arch)
     initialize_weights(network, seed)
     live_batch_norm(network, space.input_shape, seed)
+    return measure_network(target, space, arch, network, config=config, fresh=False)
+
+
+def measure_network(
+    target: Target,
+    space: SearchSpace,
+    arch: Architecture,
+    network: nn.Module,
+    *,
+    config: MeasureConfig = MeasureConfig(),
+    fresh: bool,
+) -> MeasuredArchitecture | Failure:
+    """Measure each stage of a network that was built from ``arch``.
+
+    Args:
+        target: Where to measure.
+        space: The architecture's space.
+        arch: What ``network`` is.
+        network: With the weights to deploy.
+        config: How to time.
+        fresh: Measure again even if the target's cache holds a measurement.
+    """
+    from search_spaces.onnx_export import stage_models
+
     measurements = []
     for model in stage_models(network, space.input_shape):
         artifact = target.compile(model)
         if isinstance(artifact, Failure):
             return artifact
-        measurement = target.measure(artifact, config)
+        measurement = target.measure(artifact, config, fresh=fresh)
         if isinstance(measurement, Failure):
             return measurement
         measurements.append(measurement)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,18 +33,22 @@ def distinct_architectures(
 def covering_architectures(
     space: SearchSpace, n: int, rng: np.random.Generator
 ) -> list[Architecture]:
-    """Choose ``n`` architectures spread over the space's features.
+    """Choose ``n`` architectures spread over the space's features, from a random pool."""
+    return covering_subset(space, list(distinct_architectures(space, _POOL_PER_PICK * n, rng)), n)
 
-    Farthest-first traversal of a random pool in standardized feature space,
-    starting at the median: a 2-approximation of the smallest covering radius.
+
+def covering_subset(space: SearchSpace, pool: Sequence[Architecture], n: int) -> list[Architecture]:
+    """Choose ``n`` architectures of ``pool`` spread over its features; all of a smaller pool.
+
+    Farthest-first traversal in standardized feature space, starting at the
+    median: a 2-approximation of the smallest covering radius.
 
     References:
         Gonzalez (1985), Clustering to minimize the maximum intercluster
         distance, Theorem 2.2. doi:10.1016/0304-3975(85)90224-5
     """
-    pool = list(distinct_architectures(space, _POOL_PER_PICK * n, rng))
     if len(pool) <= n:
-        return pool
+        return list(pool)
     graphs = [space.workloads(arch) for arch in pool]
     features = shape_features(graphs, operators(graphs))
     spread = features.std(axis=0)
@@ -59,6 +63,8 @@ def farthest_first(points: NDArray[np.float64], n: int) -> list[int]:
         points: Shape ``(m, d)`` with ``m >= n``.
         n: How many to choose; the first is the row nearest the median.
     """
+    if n < 1:
+        return []
     chosen = [int(np.argmin(((points - np.median(points, axis=0)) ** 2).sum(axis=1)))]
     distance = ((points - points[chosen[0]]) ** 2).sum(axis=1)
     while len(chosen) < n:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -101,38 +101,32 @@ class PriorResidualPredictor:
             for v, s, h, d in zip(value, log_std, half, inside, strict=True)
         ]
 
-    def state(self) -> tuple[dict[str, Any], dict[str, NDArray[np.float64]]]:
-        """Return the fitted state as JSON-ready values and arrays, for `from_state`."""
-        kernel = self._gp.kernel_
-        values = {
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fitted state, JSON-ready, for `from_dict`."""
+        return {
             "metric": self.metric,
             "operators": list(self.operators_),
             "std_scale": self.std_scale_,
             "quantile": self.quantile_,
-            "log_theta": [float(t) for t in kernel.theta],
+            "log_kernel": self._gp.kernel_.theta.tolist(),
+            "prior": self._prior.tolist(),
+            "center": self._center.tolist(),
+            "scale": self._scale.tolist(),
+            "train_shape": self._train_shape.tolist(),
+            "train_log_ratio": self._train_log_ratio.tolist(),
         }
-        arrays = {
-            "prior": self._prior,
-            "center": self._center,
-            "scale": self._scale,
-            "train_shape": self._train_shape,
-            "train_log_ratio": self._train_log_ratio,
-        }
-        return values, arrays
 
     @classmethod
-    def from_state(cls, values: dict[str, Any], arrays: dict[str, NDArray[np.float64]]) -> Self:
-        """Rebuild a predictor that predicts exactly as the one `state` was taken from."""
-        self = cls(values["metric"])
-        self.operators_ = tuple(values["operators"])
-        self.std_scale_, self.quantile_ = float(values["std_scale"]), float(values["quantile"])
-        self._prior = arrays["prior"]
-        self._center, self._scale = arrays["center"], arrays["scale"]
-        self._train_shape = arrays["train_shape"]
-        self._train_log_ratio = arrays["train_log_ratio"]
-        kernel = _kernel(self._train_shape.shape[1]).clone_with_theta(
-            np.asarray(values["log_theta"])
-        )
+    def from_dict(cls, state: Mapping[str, Any]) -> Self:
+        """Rebuild a predictor that predicts exactly as the one `to_dict` was taken from."""
+        self = cls(state["metric"])
+        self.operators_ = tuple(state["operators"])
+        self.std_scale_, self.quantile_ = float(state["std_scale"]), float(state["quantile"])
+        self._prior = np.asarray(state["prior"])
+        self._center, self._scale = np.asarray(state["center"]), np.asarray(state["scale"])
+        self._train_shape = np.asarray(state["train_shape"])
+        self._train_log_ratio = np.asarray(state["train_log_ratio"])
+        kernel = _kernel(len(self._center)).clone_with_theta(np.asarray(state["log_kernel"]))
         self._gp = GaussianProcessRegressor(kernel, optimizer=None)
         self._gp.fit((self._train_shape - self._center) / self._scale, self._train_log_ratio)
         return self

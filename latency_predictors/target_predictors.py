@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-
 from latency_predictors._types import Graph, Prediction
 from latency_predictors.prior_residual import CONFIDENCE, PriorResidualPredictor
+from targets import write_atomically
 
 SCHEMA_VERSION = 1
 METRICS = ("latency_s", "flash_bytes", "peak_ram_bytes")
@@ -78,61 +75,43 @@ class TargetPredictors:
             )
         return costs
 
-    def save(self, folder: Path) -> None:
-        """Write ``predictor.npz``, then ``predictor.json``, each atomically."""
-        folder.mkdir(parents=True, exist_ok=True)
-        arrays: dict[str, Any] = {}
-        values: dict[str, Any] = {}
-        for metric, predictor in self.predictors.items():
-            values[metric], own_arrays = predictor.state()
-            arrays |= {f"{metric}/{name}": array for name, array in own_arrays.items()}
-        _write_atomically(folder / "predictor.npz", lambda file: np.savez(file, **arrays))
+    def save(self, path: Path) -> None:
+        """Write one JSON file, atomically."""
         document = {
             "schema_version": SCHEMA_VERSION,
             "target": self.target,
             "confidence": CONFIDENCE,
-            "predictors": values,
             "report": self.report,
+            "predictors": {name: p.to_dict() for name, p in self.predictors.items()},
         }
-        text = json.dumps(document, indent=1, sort_keys=True).encode()
-        _write_atomically(folder / "predictor.json", lambda file: file.write(text))
+        write_atomically(path, json.dumps(document, indent=1).encode())
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, path: Path) -> Self:
         """Read predictors written by `save`.
 
         Raises:
-            ValueError: If a file is missing, damaged, or of another schema version.
+            ValueError: If the file is missing, damaged, or of another schema version.
         """
-        path = folder / "predictor.json"
         try:
-            document = json.loads(path.read_text())
+            document = json.loads(path.read_text(encoding="utf-8"))
             version = document["schema_version"]
             if version != SCHEMA_VERSION:
                 raise ValueError(
                     f"{path}: schema_version {version}, this hwnas reads {SCHEMA_VERSION}. "
                     "Calibrate again."
                 )
-            with np.load(folder / "predictor.npz", allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
             predictors = {
-                metric: PriorResidualPredictor.from_state(
-                    values,
-                    {
-                        name.removeprefix(f"{metric}/"): array
-                        for name, array in arrays.items()
-                        if name.startswith(f"{metric}/")
-                    },
-                )
-                for metric, values in document["predictors"].items()
+                name: PriorResidualPredictor.from_dict(state)
+                for name, state in document["predictors"].items()
             }
             return cls(document["target"], predictors, document["report"])
-        except FileNotFoundError as error:
+        except FileNotFoundError:
             raise ValueError(
-                f"{error.filename}: no such predictor. Run: hwnas calibrate TARGET --space SPACE"
+                f"{path}: no such predictor. Run: hwnas calibrate TARGET --space SPACE"
             ) from None
-        except (KeyError, json.JSONDecodeError, OSError) as error:
-            raise ValueError(f"{folder}: damaged predictor ({error}). Calibrate again.") from None
+        except (KeyError, TypeError, AttributeError, json.JSONDecodeError, OSError) as error:
+            raise ValueError(f"{path}: damaged predictor ({error}). Calibrate again.") from None
 
 
 def total(parts: Sequence[Prediction]) -> Prediction:
@@ -144,14 +123,3 @@ def total(parts: Sequence[Prediction]) -> Prediction:
         high=sum(p.high for p in parts),
         in_domain=all(p.in_domain for p in parts),
     )
-
-
-def _write_atomically(path: Path, write: Callable[[Any], object]) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            write(file)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -1,0 +1,212 @@
+"""After the study: measure the front on the target, retrain the finalists, judge the front."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from hwnas.candidate_metrics import measured_candidate
+from hwnas.candidate_training import (
+    TrainingOutcome,
+    TrainingTask,
+    judge_on_test,
+    load_network,
+)
+from hwnas.errors import UnreachableError
+from hwnas.front import Candidate, Deployment, ParetoFront
+from hwnas.pareto import is_non_dominated, spread_members
+from hwnas.search_context import SearchContext
+from hwnas.training_pool import TrainingPool
+from latency_predictors import MeasuredArchitecture, measure_network
+from latency_predictors.records import MeasurementRecords
+from targets import Failure, write_atomically
+
+FRONT_PHASE = "front"
+# trainings of finalists draw their seeds from a stream that no trial number reaches
+_FINALIST_STREAM = 1 << 30
+
+
+def measured_front(context: SearchContext, trainers: TrainingPool) -> ParetoFront:
+    """Measure the front, retrain finalists with several seeds, and judge all by the results.
+
+    Raises:
+        UnreachableError: If no front member could be measured.
+    """
+    measuring = _FrontMeasurement(context)
+    candidates = measuring.until_stable()
+    if not candidates:
+        raise UnreachableError(
+            f"no front member could be measured on {context.target.name!r}. "
+            f"Check: hwnas targets check {context.target.name}"
+        )
+    front = _front_of(context, candidates)
+    chosen = front.members or front.candidates
+    losses = context.scale.losses(np.array([c.values(context.objectives) for c in chosen]))
+    picked = [chosen[i] for i in spread_members(losses, context.config.finalists.count)]
+    for arch_id, outcomes in _retrain(context, trainers, picked).items():
+        measuring.replace_training(arch_id, outcomes)
+    return _front_of(context, measuring.candidates())
+
+
+def _front_of(context: SearchContext, candidates: Sequence[Candidate]) -> ParetoFront:
+    return ParetoFront.of(candidates, context.objectives, context.constraints, context.scale)
+
+
+class _FrontMeasurement:
+    """Measures trained networks until every member of the front is a measured one."""
+
+    def __init__(self, context: SearchContext) -> None:
+        self._context = context
+        self._evaluated = {e.architecture.arch_id: e for e in context.study.evaluated()}
+        self._records = MeasurementRecords(context.run.measurements)
+        self._measured: dict[str, MeasuredArchitecture] = {
+            m.architecture.arch_id: m for m in self._records.measured(context.space, FRONT_PHASE)
+        }
+        self._candidates: dict[str, Candidate] = {}
+        for arch_id in self._measured:
+            self._add(arch_id)
+        self._failed: set[str] = set()
+
+    def until_stable(self) -> list[Candidate]:
+        """Measure the predicted front, judge again by what was measured, until nothing is new."""
+        while wanted := self._unmeasured_on_front():
+            self._context.progress.phase("Measuring the front", len(wanted))
+            for arch_id in wanted:
+                self._measure(arch_id)
+        return self.candidates()
+
+    def candidates(self) -> list[Candidate]:
+        """Return all measured candidates."""
+        return list(self._candidates.values())
+
+    def replace_training(self, arch_id: str, outcomes: Mapping[int, TrainingOutcome]) -> None:
+        """Judge a candidate by several trainings; the first seed's network is deployed."""
+        if not outcomes:
+            return
+        seed, first = next(iter(outcomes.items()))
+        checkpoint = _finalist_checkpoint(self._context, arch_id, seed)
+        self._candidates[arch_id] = self._candidate(
+            arch_id, list(outcomes.values()), _deployment(checkpoint, seed, first)
+        )
+
+    def _unmeasured_on_front(self) -> list[str]:
+        context = self._context
+        ids, values = [], []
+        for arch_id, evaluated in self._evaluated.items():
+            if arch_id in self._failed:
+                continue
+            candidate = self._candidates.get(arch_id)
+            if candidate is None:
+                values.append(list(evaluated.values))
+            elif _front_of(context, [candidate]).members:
+                values.append(candidate.values(context.objectives))
+            else:
+                continue
+            ids.append(arch_id)
+        if not ids:
+            return []
+        keep = is_non_dominated(context.scale.losses(np.array(values)))
+        return [i for i, k in zip(ids, keep, strict=True) if k and i not in self._measured]
+
+    def _measure(self, arch_id: str) -> None:
+        context, evaluated = self._context, self._evaluated[arch_id]
+        checkpoint = context.run.checkpoints / f"{arch_id}.safetensors"
+        network = load_network(context.space, evaluated.architecture, checkpoint)
+        result = measure_network(
+            context.target, context.space, evaluated.architecture, network, fresh=True
+        )
+        if isinstance(result, Failure):
+            self._failed.add(arch_id)
+            self._records.append(FRONT_PHASE, evaluated.architecture, result)
+            context.progress.message(f"{arch_id}: {result.stage} failed: {result.message}")
+            context.progress.advance("failed")
+            return
+        self._records.append(FRONT_PHASE, evaluated.architecture, result.measurements)
+        self._measured[arch_id] = result
+        self._add(arch_id)
+        context.progress.advance(f"{1e3 * result.latency_s:.3f} ms")
+
+    def _add(self, arch_id: str) -> None:
+        context, evaluated = self._context, self._evaluated[arch_id]
+        checkpoint = context.run.checkpoints / f"{arch_id}.safetensors"
+        outcome = TrainingOutcome.from_dict(evaluated.result)
+        network = load_network(context.space, evaluated.architecture, checkpoint)
+        outcome = judge_on_test(outcome, network, context.dataset)
+        seed = context.training_seed(evaluated.number)
+        self._candidates[arch_id] = self._candidate(
+            arch_id, [outcome], _deployment(checkpoint, seed, outcome)
+        )
+
+    def _candidate(
+        self, arch_id: str, outcomes: Sequence[TrainingOutcome], deployment: Deployment
+    ) -> Candidate:
+        context, evaluated = self._context, self._evaluated[arch_id]
+        return measured_candidate(
+            evaluated,
+            outcomes,
+            deployment,
+            self._measured[arch_id],
+            context.costs.predict([evaluated.architecture])[0],
+            context.space,
+            context.target.spec.energy_model,
+        )
+
+
+def _retrain(
+    context: SearchContext, trainers: TrainingPool, finalists: Sequence[Candidate]
+) -> dict[str, dict[int, TrainingOutcome]]:
+    """Train each finalist with each seed; trainings finished before an interruption are kept."""
+    settings = context.config.finalists
+    seeds = [context.training_seed(_FINALIST_STREAM, k) for k in range(settings.seeds)]
+    results: dict[tuple[str, int], TrainingOutcome] = {}
+    keys: list[tuple[str, int]] = []
+    tasks: list[TrainingTask] = []
+    for finalist in finalists:
+        arch_id = finalist.architecture.arch_id
+        for seed in seeds:
+            checkpoint = _finalist_checkpoint(context, arch_id, seed)
+            done = checkpoint.with_suffix(".json")
+            if done.exists():
+                results[arch_id, seed] = TrainingOutcome.from_dict(json.loads(done.read_text()))
+                continue
+            costs = context.costs.predict([finalist.architecture])[0]
+            keys.append((arch_id, seed))
+            tasks.append(
+                TrainingTask(
+                    architecture=finalist.architecture,
+                    seed=seed,
+                    epochs=settings.epochs or context.config.training.epochs,
+                    stage_costs=tuple(p.mean for p in costs.stage_latency_s),
+                    checkpoint=checkpoint,
+                    judge_on_test=True,
+                )
+            )
+    context.progress.phase(f"Retraining {len(finalists)} finalists", len(tasks))
+
+    def keep(index: int, outcome: TrainingOutcome) -> None:
+        done = tasks[index].checkpoint.with_suffix(".json")
+        write_atomically(done, json.dumps(outcome.to_dict()).encode())
+        context.progress.advance()
+
+    for key, outcome in zip(keys, trainers.run(tasks, keep), strict=True):
+        results[key] = outcome
+    return {
+        f.architecture.arch_id: {
+            seed: outcome
+            for seed in seeds
+            if (outcome := results[f.architecture.arch_id, seed]).validation is not None
+        }
+        for f in finalists
+    }
+
+
+def _finalist_checkpoint(context: SearchContext, arch_id: str, seed: int) -> Path:
+    return context.run.checkpoints / f"{arch_id}-seed{seed}.safetensors"
+
+
+def _deployment(checkpoint: Path, seed: int, outcome: TrainingOutcome) -> Deployment:
+    shares = outcome.validation.exit_shares if outcome.validation else (1.0,)
+    return Deployment(checkpoint.name, seed, outcome.thresholds, shares)

@@ -1,0 +1,100 @@
+"""What a finished search writes: front, CSV, refitted predictors, and the story behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hwnas.finalists import FRONT_PHASE
+from hwnas.front import ParetoFront, to_csv
+from hwnas.pareto import ObjectiveScale, is_non_dominated
+from hwnas.run_folder import SCHEMA_VERSION
+from hwnas.search_context import SearchContext
+from hwnas.study import Evaluated
+from latency_predictors import agreement, fit_predictors
+from latency_predictors.records import MeasurementRecords
+from latency_predictors.target_predictors import TargetPredictors
+from targets import write_atomically
+
+
+def write_results(context: SearchContext, front: ParetoFront, predictor_folder: Path) -> None:
+    """Write ``front.json`` and ``front.csv``, and refit the target's predictors.
+
+    Args:
+        context: The finished search.
+        front: Its measured front.
+        predictor_folder: Where refitted predictors go, for the next search.
+    """
+    evaluated = context.study.evaluated()
+    _refit(context, predictor_folder)
+    own = TargetPredictors.load(context.run.path / "predictor.json")
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "run": context.config.name,
+        "target": context.target.name,
+        **front.to_dict(),
+        "constraints": [asdict(c) for c in context.constraints],
+        "calibration": own.report,
+        "front_prediction": front_prediction(front),
+        "counts": context.study.counts(),
+        "evaluations": [_evaluation(e, front) for e in evaluated],
+        "hypervolume_history": hypervolume_history(context.scale, evaluated),
+    }
+    context.run.write_json(context.run.front_json, document)
+    write_atomically(context.run.front_csv, to_csv(front.candidates).encode())
+
+
+def hypervolume_history(scale: ObjectiveScale, evaluated: Sequence[Evaluated]) -> list[float]:
+    """Return the hypervolume after each evaluation, by predicted costs."""
+    history = []
+    front = np.empty((0, len(scale.objectives)))
+    for item in evaluated:
+        front = np.vstack([front, item.values])
+        # only the front can matter later, which keeps this linear in evaluations
+        front = front[is_non_dominated(scale.losses(front))]
+        history.append(scale.hypervolume(front))
+    return history
+
+
+def front_prediction(front: ParetoFront) -> dict[str, Any] | None:
+    """Return how well the latency of measured candidates was predicted, or ``None`` below 2."""
+    pairs = [
+        (metric.value, metric.predicted)
+        for c in front.candidates
+        if (metric := c.metrics["worst_latency_s"]).predicted is not None
+    ]
+    if len(pairs) < 2:
+        return None
+    measured, predicted = np.array(pairs, dtype=np.float64).T
+    result = asdict(agreement(measured, predicted))
+    # JSON has no NaN: a rank correlation of constant values does not exist
+    return {key: None if value != value else value for key, value in result.items()}
+
+
+def _evaluation(evaluated: Evaluated, front: ParetoFront) -> dict[str, Any]:
+    return {
+        "number": evaluated.number,
+        "arch_id": evaluated.architecture.arch_id,
+        "architecture": evaluated.architecture.to_dict(),
+        "values": dict(zip((o.metric for o in front.objectives), evaluated.values, strict=True)),
+        "exit_shares": evaluated.result["validation"]["exit_shares"],
+        "epochs": evaluated.result["epochs"],
+        "seconds": evaluated.result["seconds"],
+    }
+
+
+def _refit(context: SearchContext, folder: Path) -> None:
+    """Add the front's measurements to the target's records and fit its predictors anew."""
+    new = MeasurementRecords(context.run.measurements).measured(context.space, FRONT_PHASE)
+    shared = MeasurementRecords(folder / "measurements.jsonl")
+    known = {m.measurements[0].measured_at for m in shared.measured(context.space)}
+    for item in new:
+        if item.measurements[0].measured_at not in known:
+            shared.append(FRONT_PHASE, item.architecture, item.measurements)
+    predictors = fit_predictors(context.target.name, shared.measured(context.space))
+    predictors.report = TargetPredictors.load(folder / "predictor.json").report
+    predictors.save(folder / "predictor.json")

@@ -1,0 +1,199 @@
+"""The path of one search: calibrate, study, measure the front, retrain finalists, report."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import targets
+from hwnas.config import ExperimentConfig, load_config
+from hwnas.costs import ArchitectureCosts, CostModel, feasible
+from hwnas.datasets import Dataset, load_dataset
+from hwnas.errors import UserError
+from hwnas.evaluation import evaluate_candidates
+from hwnas.finalists import measured_front
+from hwnas.objectives import constraints_of, objectives_of
+from hwnas.pareto import ObjectiveScale
+from hwnas.predictor_store import calibrate_into, load_predictors, predictor_folder
+from hwnas.progress import ProgressReporter, SilentProgress
+from hwnas.results import write_results
+from hwnas.run_folder import SCHEMA_VERSION, RunFolder, environment
+from hwnas.search_context import SearchContext
+from hwnas.spaces import create_space
+from hwnas.study import SearchStudy
+from hwnas.training_pool import TrainingPool
+from latency_predictors.coverage import covering_subset, distinct_architectures
+from latency_predictors.target_predictors import TargetPredictors
+from search_spaces import Architecture
+from targets import Target
+
+_PRESAMPLED = 2000
+
+
+def search(
+    config_path: Path,
+    *,
+    overrides: Sequence[str] = (),
+    resume: bool = False,
+    runs: Path = Path("runs"),
+    predictors: Path = Path("predictors"),
+    workers: int | None = None,
+    progress: ProgressReporter | None = None,
+) -> RunFolder:
+    """Run a search, or continue one, and write ``runs/<name>/``.
+
+    Args:
+        config_path: Experiment file.
+        overrides: ``key=value`` strings that replace entries of the file.
+        resume: Continue a run that was interrupted.
+        runs: Folder of all runs.
+        predictors: Folder of calibrated predictors, shared by searches.
+        workers: Training processes; one per core where ``None``. Results do not
+            depend on it.
+        progress: Told how far the work is.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        UserError: If the input is wrong; nothing is half-written.
+        UnreachableError: If the target cannot be measured.
+    """
+    config = load_config(config_path, overrides)
+    base_dir = config_path.resolve().parent
+    dataset = load_dataset(config.dataset, base_dir)
+    space = create_space(config.space, dataset.input_shape, len(dataset.class_names))
+    try:
+        target = targets.create(config.target)
+    except ValueError as error:
+        raise UserError(f"{config_path}: target: {error}") from None
+    run = RunFolder(runs / config.name)
+    _open_run(run, config, dataset, target, resume)
+    with run.lock(), target:
+        context = _prepare(
+            SearchContext(
+                config, base_dir, run, dataset, space, target, progress or SilentProgress()
+            ),
+            predictors,
+        )
+        with TrainingPool(config, base_dir, workers or os.cpu_count() or 1) as trainers:
+            evaluate_candidates(context, trainers)
+            front = measured_front(context, trainers)
+        write_results(context, front, predictor_folder(predictors, target, space))
+    return run
+
+
+def _open_run(
+    run: RunFolder, config: ExperimentConfig, dataset: Dataset, target: Target, resume: bool
+) -> None:
+    resolved = config.model_dump(mode="json")
+    if not resume:
+        run.create(
+            {
+                "schema_version": SCHEMA_VERSION,
+                "config": resolved,
+                "dataset_fingerprint": dataset.fingerprint,
+                "target_fingerprint": target.spec.fingerprint,
+                "environment": environment(),
+            }
+        )
+        return
+    manifest = run.manifest()
+    if manifest["dataset_fingerprint"] != dataset.fingerprint:
+        raise UserError(f"{run.path}: the data set has changed since this run began.")
+    if manifest["target_fingerprint"] != target.spec.fingerprint:
+        raise UserError(f"{run.path}: the target's description has changed since this run began.")
+    changed = _first_difference(manifest["config"], resolved)
+    if changed is not None:
+        raise UserError(
+            f"{run.path}: cannot resume with another {changed}. "
+            "Restore it, or choose another name with --set name=NAME."
+        )
+
+
+def _first_difference(old: Any, new: Any, path: str = "") -> str | None:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted(old.keys() | new.keys()):
+            where = f"{path}.{key}" if path else key
+            found = _first_difference(old.get(key), new.get(key), where)
+            # a longer search is the same search, continued
+            if found is not None and found != "search.evaluations":
+                return found
+        return None
+    return None if old == new else path
+
+
+def _prepare(context: SearchContext, predictor_root: Path) -> SearchContext:
+    """Fill in what the study needs: predictors, cost model, scale, limits, study."""
+    predictors = _load_or_calibrate(context, predictor_root)
+    context.costs = CostModel(context.space, predictors, context.target.spec.energy_model)
+    context.objectives = objectives_of(context.config.objectives)
+    context.constraints = constraints_of(context.config.constraints)
+    rng = np.random.default_rng(context.config.seed)
+    sampled = list(distinct_architectures(context.space, _PRESAMPLED, rng))
+    costs = context.costs.predict(sampled)
+    pool = feasible(sampled, costs, context.constraints)
+    context.progress.message(
+        f"{len(pool)} of {len(sampled)} sampled architectures are predicted to meet the limits"
+    )
+    context.scale = _objective_scale(context, costs)
+    context.study = _make_study(context, pool)
+    return context
+
+
+def _load_or_calibrate(context: SearchContext, root: Path) -> TargetPredictors:
+    own = context.run.path / "predictor.json"
+    if own.exists():
+        return TargetPredictors.load(own)
+    folder = predictor_folder(root, context.target, context.space)
+    predictors = load_predictors(folder)
+    if predictors is None:
+        predictors = calibrate_into(
+            folder,
+            context.target,
+            context.space,
+            samples=context.config.calibration.samples,
+            held_out=context.config.calibration.held_out,
+            seed=context.config.seed,
+            progress=context.progress,
+        )
+    else:
+        context.progress.message(f"Predictors of {context.target.name} loaded from {folder}")
+    shutil.copyfile(folder / "measurements.jsonl", context.run.measurements)
+    # the run keeps its own: a resumed search must see the predictors it began with
+    predictors.save(own)
+    return predictors
+
+
+def _objective_scale(context: SearchContext, costs: Sequence[ArchitectureCosts]) -> ObjectiveScale:
+    """Span each cost from the cheapest first exit to the costliest full path sampled."""
+    ideal, reference = [], []
+    for objective in context.objectives:
+        if objective.name == "accuracy":
+            ideal.append(1.0)
+            reference.append(1 / len(context.dataset.class_names))
+        else:
+            ideal.append(min(c.range_of(objective.metric)[0] for c in costs))
+            reference.append(max(c.range_of(objective.metric)[1] for c in costs))
+    return ObjectiveScale(context.objectives, tuple(ideal), tuple(reference))
+
+
+def _make_study(context: SearchContext, pool: Sequence[Architecture]) -> SearchStudy:
+    settings = context.config.search
+    study = SearchStudy(
+        context.run.journal,
+        context.space,
+        context.objectives,
+        context.constraints,
+        context.costs.predict,
+        settings.sampler,
+        context.config.seed,
+        reserve=pool,
+    )
+    study.enqueue(covering_subset(context.space, pool, settings.warm_start))
+    return study
