@@ -78,8 +78,6 @@ class Workload:
     activation: str = "none"
     dtype: str = "float32"
 
-    # macs, n_params, bytes_moved: see search_spaces/workload_costs.py
-
 
 @dataclass(frozen=True)
 class Stage:
@@ -144,4 +142,45 @@ class SearchSpace(Protocol):
 
     def build(self, arch: Architecture) -> nn.Module:
         """Build the `StagedNetwork` of an architecture, with torch's default weights."""
+        ...
+
+
+@dataclass(frozen=True)
+class TrunkStage:
+    """One stage of a trunk, before exits are added.
+
+    Args:
+        input_shape: ``(C, H, W)`` that it reads.
+        output_shape: ``(C, H, W)`` of its features.
+        workloads: Its fused operators; none where the stage is switched off.
+    """
+
+    input_shape: Shape
+    output_shape: Shape
+    workloads: tuple[Workload, ...]
+
+
+@runtime_checkable
+class StagedSpace(SearchSpace, Protocol):
+    """A space whose networks are a trunk of stages and one head; exits can be added."""
+
+    @property
+    def n_trunk_stages(self) -> int:
+        """Number of trunk stages, switched off or not."""
+        ...
+
+    def trunk(self, arch: Architecture) -> tuple[TrunkStage, ...]:
+        """Describe every trunk stage, in execution order."""
+        ...
+
+    def head(self, arch: Architecture) -> tuple[Workload, ...]:
+        """Return the workloads of the final head."""
+        ...
+
+    def build_trunk(self, arch: Architecture) -> list[nn.Module]:
+        """Build one module per trunk stage; an identity where it is switched off."""
+        ...
+
+    def build_head(self, arch: Architecture) -> nn.Module:
+        """Build the final head: features to logits."""
         ...

@@ -1,0 +1,72 @@
+"""Check the choice lists that an experiment overrides."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+
+from search_spaces._types import Choice
+
+Check = Callable[[Choice], bool]
+
+
+def resolve_choices(
+    defaults: Mapping[str, tuple[Choice, ...]],
+    groups: Mapping[str, Sequence[str]],
+    checks: Mapping[str, tuple[str, Check]],
+    overrides: Mapping[str, Sequence[Choice]],
+) -> dict[str, tuple[Choice, ...]]:
+    """Return every dimension's choices, with overrides applied.
+
+    Args:
+        defaults: Choices of every dimension, in order.
+        groups: Dimensions of each group name, such as ``kernel`` for every stage's kernel.
+        checks: Per group, what a value must be, in words and as a test.
+        overrides: By group or by dimension; the dimension wins.
+
+    Raises:
+        ValueError: Naming the key, what was wanted and what came.
+    """
+    group_of = {name: group for group, members in groups.items() for name in members}
+    resolved = dict(defaults)
+    # groups first, so that a single dimension can differ from its group
+    for key in sorted(overrides, key=lambda k: k not in groups):
+        members = groups.get(key) or ([key] if key in defaults else None)
+        if members is None:
+            raise ValueError(f"choices.{key}: unknown choice.{_suggestion(key, groups, defaults)}")
+        values = tuple(overrides[key])
+        wanted, check = checks[group_of[members[0]]]
+        if not values:
+            raise ValueError(f"choices.{key}: wanted at least one value. Got an empty list.")
+        if len(set(values)) != len(values):
+            raise ValueError(f"choices.{key}: wanted each value once. Got {list(values)}.")
+        for value in values:
+            if isinstance(value, bool) or not check(value):
+                raise ValueError(f"choices.{key}: wanted {wanted}. Got {value!r}.")
+        resolved |= dict.fromkeys(members, values)
+    return resolved
+
+
+def check_complete(
+    dimensions: Mapping[str, tuple[Choice, ...]], choices: Mapping[str, Choice]
+) -> None:
+    """Check that ``choices`` gives every dimension one of its values, and nothing else.
+
+    Raises:
+        ValueError: Naming the dimension, what was wanted and what came.
+    """
+    if choices.keys() != dimensions.keys():
+        for name in choices:
+            if name not in dimensions:
+                raise ValueError(f"{name}: unknown dimension.{_suggestion(name, dimensions)}")
+        missing = sorted(dimensions.keys() - choices.keys())
+        raise ValueError(f"{missing[0]}: missing; wanted one of {dimensions[missing[0]]}")
+    for name, value in choices.items():
+        if value not in dimensions[name]:
+            raise ValueError(f"{name}: wanted one of {dimensions[name]}. Got {value!r}.")
+
+
+def _suggestion(key: str, *allowed: Mapping[str, object]) -> str:
+    names = [name for mapping in allowed for name in mapping]
+    close = difflib.get_close_matches(key, names, n=1)
+    return f" Did you mean {close[0]!r}?" if close else f" Allowed: {', '.join(names)}."

@@ -1,0 +1,322 @@
+"""A space of inverted residuals and depthwise-separable blocks, in stages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from search_spaces._types import Architecture, Choice, Shape, Stage, TrunkStage, Workload
+from search_spaces.choices import check_complete, resolve_choices
+from search_spaces.graph_builder import GraphBuilder
+from search_spaces.layout import conv_output_shape, round_channels
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import nn
+
+ACTIVATIONS = ("relu6", "hard_swish")
+_STEM_KERNEL = 3
+# the trunk shrinks the longest axis to no less than about this
+_LEAST_AXIS = 4
+
+
+class DepthwiseSeparableSpace:
+    """A stem, stages of inverted residuals, global pooling and a linear classifier.
+
+    Dimensions: ``stem_width``, ``width_multiplier``, ``stride_plan`` (strides of
+    the stem and of each stage's first block, as in ``"1-1-2-2"``), and per stage
+    ``s<i>_depth``, ``_width``, ``_kernel``, ``_expansion``, ``_se`` (squeeze and
+    excitation) and ``_activation``. A stage of depth 0 is left out. Channels are
+    width times multiplier, rounded to a multiple of 4.
+
+    Args:
+        input_shape: ``(C, H, W)``; ``(C, 1, T)`` gets one-dimensional convolutions.
+        n_classes: Width of the classifier.
+        choices: Replaces choice lists, by group (``kernel``) or dimension (``s1_kernel``).
+        n_stages: Number of stages.
+
+    Raises:
+        ValueError: If a choice is unknown or impossible.
+    """
+
+    name = "depthwise_separable"
+
+    def __init__(
+        self,
+        input_shape: Shape,
+        n_classes: int,
+        choices: Mapping[str, Sequence[Choice]] | None = None,
+        n_stages: int = 3,
+    ) -> None:
+        if n_stages < 1:
+            raise ValueError(f"n_stages must be at least 1. Got {n_stages}.")
+        self.input_shape = input_shape
+        self.n_classes = n_classes
+        self.n_trunk_stages = n_stages
+        defaults = _default_choices(input_shape, n_stages)
+        self.dimensions: Mapping[str, tuple[Choice, ...]] = resolve_choices(
+            defaults, _groups(defaults), _checks(n_stages), choices or {}
+        )
+        if 0 in self.dimensions["s0_depth"]:
+            raise ValueError("choices.s0_depth: the first stage cannot be left out. Got 0.")
+
+    def canonicalize(self, choices: Mapping[str, Choice]) -> Architecture:
+        """Give all choices that build the same network one form; see `SearchSpace`."""
+        check_complete(self.dimensions, choices)
+        canonical = dict(choices)
+        self._collapse_strides(canonical)
+        self._collapse_inactive(canonical)
+        self._collapse_widths(canonical)
+        return Architecture(self.name, tuple(sorted(canonical.items())))
+
+    def sample(self, rng: np.random.Generator) -> Architecture:
+        """Draw every dimension uniformly; see `SearchSpace`."""
+        return self.canonicalize(
+            {name: values[rng.integers(len(values))] for name, values in self.dimensions.items()}
+        )
+
+    def stages(self, arch: Architecture) -> tuple[Stage, ...]:
+        """Return the whole network as its one stage."""
+        trunk = [workload for stage in self.trunk(arch) for workload in stage.workloads]
+        return (Stage(self.input_shape, None, (*trunk, *self.head(arch))),)
+
+    def workloads(self, arch: Architecture) -> tuple[Workload, ...]:
+        """Return all fused operators in execution order."""
+        return self.stages(arch)[0].workloads
+
+    def trunk(self, arch: Architecture) -> tuple[TrunkStage, ...]:
+        """See `StagedSpace`; the stem belongs to the first stage."""
+        plan = self._plan(arch)
+        shape, stages = self.input_shape, []
+        for index, blocks in enumerate(plan.blocks):
+            builder = GraphBuilder(shape)
+            if index == 0:
+                builder.conv(
+                    plan.stem_channels, _STEM_KERNEL, plan.stem_stride, plan.stem_activation
+                )
+            for block in blocks:
+                builder.inverted_residual(**block)
+            stages.append(TrunkStage(shape, builder.shape, tuple(builder.workloads)))
+            shape = builder.shape
+        return tuple(stages)
+
+    def head(self, arch: Architecture) -> tuple[Workload, ...]:
+        """See `StagedSpace`."""
+        builder = GraphBuilder(self.trunk(arch)[-1].output_shape)
+        builder.global_avg_pool()
+        builder.linear(self.n_classes)
+        return tuple(builder.workloads)
+
+    def build(self, arch: Architecture) -> nn.Module:
+        """Build the network; see `SearchSpace`."""
+        from torch import nn
+
+        from search_spaces.blocks import NetworkStage, StagedNetwork
+
+        trunk = nn.Sequential(*self.build_trunk(arch))
+        return StagedNetwork([NetworkStage(trunk, self.build_head(arch))])
+
+    def build_trunk(self, arch: Architecture) -> list[nn.Module]:
+        """See `StagedSpace`."""
+        from torch import nn
+
+        from search_spaces.blocks import ConvBnAct, InvertedResidual
+
+        plan = self._plan(arch)
+        shape, modules = self.input_shape, []
+        for index, blocks in enumerate(plan.blocks):
+            layers: list[nn.Module] = []
+            if index == 0:
+                layers.append(
+                    ConvBnAct(
+                        shape,
+                        plan.stem_channels,
+                        _STEM_KERNEL,
+                        plan.stem_stride,
+                        plan.stem_activation,
+                    )
+                )
+                shape = conv_output_shape(shape, plan.stem_channels, plan.stem_stride)
+            for block in blocks:
+                layers.append(InvertedResidual(shape, **block))
+                shape = conv_output_shape(shape, block["channels"], block["stride"])
+            modules.append(nn.Sequential(*layers))
+        return modules
+
+    def build_head(self, arch: Architecture) -> nn.Module:
+        """See `StagedSpace`."""
+        from search_spaces.blocks import Classifier
+
+        return Classifier(self.trunk(arch)[-1].output_shape[0], self.n_classes)
+
+    def _plan(self, arch: Architecture) -> _NetworkPlan:
+        return _NetworkPlan(dict(arch.choices), self.n_trunk_stages)
+
+    def _collapse_strides(self, choices: dict[str, Choice]) -> None:
+        """Replace the stride plan by the first one that has the same effect."""
+        effect = self._effective_strides(str(choices["stride_plan"]), choices)
+        choices["stride_plan"] = next(
+            plan
+            for plan in self.dimensions["stride_plan"]
+            if self._effective_strides(str(plan), choices) == effect
+        )
+
+    def _effective_strides(self, plan: str, choices: Mapping[str, Choice]) -> tuple[int, ...]:
+        strides = _strides(plan)
+        shape, effective = self.input_shape, []
+        for position, stride in enumerate(strides):
+            applied = position == 0 or cast(int, choices[f"s{position - 1}_depth"]) > 0
+            # on axes of length 1 a stride changes nothing
+            effective.append(stride if applied and max(shape[1:]) > 1 else 1)
+            shape = conv_output_shape(shape, shape[0], effective[-1])
+        return tuple(effective)
+
+    def _collapse_inactive(self, choices: dict[str, Choice]) -> None:
+        """Set what a left-out stage or a single pixel makes irrelevant to the first choice."""
+        shape = self.input_shape
+        for position, stride in enumerate(_strides(str(choices["stride_plan"]))):
+            if position == 0:
+                shape = conv_output_shape(shape, shape[0], stride)
+                continue
+            stage = f"s{position - 1}"
+            inactive: tuple[str, ...] = ()
+            if choices[f"{stage}_depth"] == 0:
+                inactive = ("width", "kernel", "expansion", "se", "activation")
+            elif max(shape[1:]) == 1:
+                inactive = ("kernel",)
+            for part in inactive:
+                choices[f"{stage}_{part}"] = self.dimensions[f"{stage}_{part}"][0]
+            if choices[f"{stage}_depth"] != 0:
+                shape = conv_output_shape(shape, shape[0], stride)
+
+    def _collapse_widths(self, choices: dict[str, Choice]) -> None:
+        """Take the first multiplier and widths that give the same channels everywhere."""
+        active = ["stem_width"] + [
+            f"s{i}_width" for i in range(self.n_trunk_stages) if choices[f"s{i}_depth"] != 0
+        ]
+        multiplier = cast(float, choices["width_multiplier"])
+        channels = {n: round_channels(cast(int, choices[n]) * multiplier) for n in active}
+        for candidate in self.dimensions["width_multiplier"]:
+            widths = {
+                name: next(
+                    (
+                        width
+                        for width in self.dimensions[name]
+                        if round_channels(cast(int, width) * cast(float, candidate)) == wanted
+                    ),
+                    None,
+                )
+                for name, wanted in channels.items()
+            }
+            if None not in widths.values():
+                choices["width_multiplier"] = candidate
+                choices.update(cast("dict[str, Choice]", widths))
+                return
+
+
+class _NetworkPlan:
+    """The choices of an architecture as the arguments of its blocks."""
+
+    def __init__(self, choices: Mapping[str, Choice], n_stages: int) -> None:
+        def channels(dimension: str) -> int:
+            width, multiplier = choices[dimension], choices["width_multiplier"]
+            return round_channels(cast(int, width) * cast(float, multiplier))
+
+        strides = _strides(str(choices["stride_plan"]))
+        self.stem_channels = channels("stem_width")
+        self.stem_stride = strides[0]
+        self.stem_activation = str(choices["s0_activation"])
+        self.blocks: list[list[dict[str, Any]]] = [
+            [
+                {
+                    "channels": channels(f"s{i}_width"),
+                    "kernel": choices[f"s{i}_kernel"],
+                    "stride": strides[i + 1] if block == 0 else 1,
+                    "expansion": choices[f"s{i}_expansion"],
+                    "se": bool(choices[f"s{i}_se"]),
+                    "activation": choices[f"s{i}_activation"],
+                }
+                for block in range(cast(int, choices[f"s{i}_depth"]))
+            ]
+            for i in range(n_stages)
+        ]
+
+
+def _strides(plan: str) -> tuple[int, ...]:
+    return tuple(int(stride) for stride in plan.split("-"))
+
+
+def _default_choices(input_shape: Shape, n_stages: int) -> dict[str, tuple[Choice, ...]]:
+    dimensions: dict[str, tuple[Choice, ...]] = {
+        "stem_width": (8, 16),
+        "width_multiplier": (0.5, 0.75, 1.0),
+        "stride_plan": _default_stride_plans(max(input_shape[1:]), n_stages),
+    }
+    for i in range(n_stages):
+        dimensions |= {
+            f"s{i}_depth": (1, 2, 3),
+            f"s{i}_width": (8 * (i + 1), 12 * (i + 1), 16 * (i + 1)),
+            f"s{i}_kernel": (3, 5, 7),
+            f"s{i}_expansion": (1, 2, 3, 4, 6),
+            f"s{i}_se": (0, 1),
+            f"s{i}_activation": ACTIVATIONS,
+        }
+    return dimensions
+
+
+def _default_stride_plans(longest_axis: int, n_stages: int) -> tuple[str, ...]:
+    """Return plans that halve as often as the input allows, or once less; early or late."""
+    positions = n_stages + 1
+    halvings = min(positions, max(0, (longest_axis // _LEAST_AXIS).bit_length() - 1))
+    plans = []
+    for count in sorted({halvings, max(0, halvings - 1)}, reverse=True):
+        for strides in (
+            [1] * (positions - count) + [2] * count,
+            [2] * count + [1] * (positions - count),
+        ):
+            plans.append("-".join(map(str, strides)))
+    return tuple(dict.fromkeys(plans))
+
+
+def _groups(dimensions: Mapping[str, object]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for name in dimensions:
+        stage, _, part = name.partition("_")
+        per_stage = stage[0] == "s" and stage[1:].isdigit()
+        groups.setdefault(part if per_stage else name, []).append(name)
+    return groups
+
+
+def _checks(n_stages: int) -> dict[str, Any]:
+    def whole(least: int) -> Any:
+        return lambda v: isinstance(v, int) and v >= least
+
+    def is_plan(value: Choice) -> bool:
+        return (
+            isinstance(value, str)
+            and len(parts := value.split("-")) == n_stages + 1
+            and all(part in ("1", "2") for part in parts)
+        )
+
+    width = ("a whole number of channels, at least 1", whole(1))
+    return {
+        "stem_width": width,
+        "width": width,
+        "width_multiplier": (
+            "a number above 0, at most 4",
+            lambda v: isinstance(v, int | float) and 0 < v <= 4,
+        ),
+        "stride_plan": (
+            f"{n_stages + 1} strides of 1 or 2 (stem, then stages), such as "
+            f"{'-'.join(['1', *['2'] * n_stages])!r}",
+            is_plan,
+        ),
+        "depth": ("a whole number, at least 0", whole(0)),
+        "kernel": (
+            "an odd whole number, at least 1",
+            lambda v: isinstance(v, int) and v >= 1 and v % 2 == 1,
+        ),
+        "expansion": ("a whole number, at least 1", whole(1)),
+        "se": ("0 or 1", lambda v: v in (0, 1)),
+        "activation": (f"one of {', '.join(ACTIVATIONS)}", lambda v: v in ACTIVATIONS),
+    }
