@@ -1,3 +1,76 @@
-"""Hardware-aware neural architecture search, calibrated on your own board."""
+"""Hardware-aware neural architecture search, calibrated on your own board.
+
+Every command of the command line is a function of the same name here. Names load
+on first use: importing this package loads neither torch nor TVM.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from hwnas.calibrating import calibrate
+    from hwnas.diagnosis import doctor
+    from hwnas.errors import UnreachableError, UserError
+    from hwnas.exporting import export
+    from hwnas.front import Candidate, Metric, ParetoFront
+    from hwnas.measuring import measure
+    from hwnas.predicting import predict
+    from hwnas.reporting import report
+    from hwnas.searching import search
+    from hwnas.target_checking import check_target, list_targets
+    from search_spaces import Architecture, SearchSpace, Workload
+    from targets import Failure, Measurement, Target
+
+_HOME = {
+    "search": "hwnas.searching",
+    "calibrate": "hwnas.calibrating",
+    "predict": "hwnas.predicting",
+    "measure": "hwnas.measuring",
+    "export": "hwnas.exporting",
+    "report": "hwnas.reporting",
+    "list_targets": "hwnas.target_checking",
+    "check_target": "hwnas.target_checking",
+    "doctor": "hwnas.diagnosis",
+    "Candidate": "hwnas.front",
+    "Metric": "hwnas.front",
+    "ParetoFront": "hwnas.front",
+    "UserError": "hwnas.errors",
+    "UnreachableError": "hwnas.errors",
+    "Architecture": "search_spaces",
+    "SearchSpace": "search_spaces",
+    "Workload": "search_spaces",
+    "Failure": "targets",
+    "Measurement": "targets",
+    "Target": "targets",
+}
+
+__all__ = [
+    "search",
+    "calibrate",
+    "predict",
+    "measure",
+    "export",
+    "report",
+    "list_targets",
+    "check_target",
+    "doctor",
+    "Candidate",
+    "Metric",
+    "ParetoFront",
+    "UserError",
+    "UnreachableError",
+    "Architecture",
+    "SearchSpace",
+    "Workload",
+    "Failure",
+    "Measurement",
+    "Target",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)

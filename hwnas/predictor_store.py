@@ -4,15 +4,55 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from hwnas.config import SpaceConfig
 from hwnas.errors import UnreachableError, UserError
 from hwnas.progress import ProgressReporter
+from hwnas.spaces import create_space
 from latency_predictors import CalibrationError, calibrate
 from latency_predictors.records import MeasurementRecords
 from latency_predictors.target_predictors import TargetPredictors
-from search_spaces import Architecture, SearchSpace
-from targets import Failure, Measurement, Target
+from search_spaces import Architecture, SearchSpace, Shape
+from targets import Failure, Measurement, Target, write_atomically
+
+PREDICTOR_FILE = "predictor.json"
+RECORDS_FILE = "measurements.jsonl"
+_SPACE_FILE = "space.json"
+
+
+@dataclass(frozen=True)
+class SpaceDescription:
+    """Enough to build a space again: its settings and what its data looks like."""
+
+    config: SpaceConfig
+    input_shape: Shape
+    n_classes: int
+
+    def create(self) -> SearchSpace:
+        """Build the space."""
+        return create_space(self.config, self.input_shape, self.n_classes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready form."""
+        return {
+            "space": self.config.model_dump(mode="json"),
+            "input_shape": list(self.input_shape),
+            "n_classes": self.n_classes,
+        }
+
+    @classmethod
+    def load(cls, folder: Path) -> SpaceDescription:
+        """Read the description that a calibration left in its folder."""
+        path = folder / _SPACE_FILE
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            config = SpaceConfig.model_validate(data["space"])
+            return cls(config, tuple(data["input_shape"]), int(data["n_classes"]))
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{path}: damaged or missing ({error}). Calibrate again.") from None
 
 
 def predictor_folder(root: Path, target: Target, space: SearchSpace) -> Path:
@@ -34,7 +74,7 @@ def predictor_folder(root: Path, target: Target, space: SearchSpace) -> Path:
 def calibrate_into(
     folder: Path,
     target: Target,
-    space: SearchSpace,
+    description: SpaceDescription,
     *,
     samples: int,
     held_out: int,
@@ -47,11 +87,13 @@ def calibrate_into(
         UnreachableError: If too few architectures could be measured.
         UserError: If the folder cannot be written.
     """
+    space = description.create()
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / _SPACE_FILE, json.dumps(description.to_dict()).encode())
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror})") from None
-    records = MeasurementRecords(folder / "measurements.jsonl")
+    records = MeasurementRecords(folder / RECORDS_FILE)
     # measured before an interruption; the target's cache makes repeating them cheap
     known = {m.architecture.arch_id for m in records.measured(space)}
     progress.phase(f"Calibrating {target.name}", samples + held_out)
@@ -73,7 +115,7 @@ def calibrate_into(
         )
     except CalibrationError as error:
         raise UnreachableError(f"{error} Check: hwnas targets check {target.name}") from None
-    predictors.save(folder / "predictor.json")
+    predictors.save(folder / PREDICTOR_FILE)
     return predictors
 
 
@@ -83,10 +125,25 @@ def load_predictors(folder: Path) -> TargetPredictors | None:
     Raises:
         UserError: If they are damaged or of another schema version.
     """
-    path = folder / "predictor.json"
+    path = folder / PREDICTOR_FILE
     if not path.exists():
         return None
     try:
         return TargetPredictors.load(path)
     except ValueError as error:
         raise UserError(str(error)) from None
+
+
+def stored_predictors(root: Path, target: str) -> list[Path]:
+    """Return the folders of a target's predictors, newest first.
+
+    Raises:
+        UserError: If there is none.
+    """
+    found = sorted((root / target).glob(f"*/{PREDICTOR_FILE}"), key=lambda p: -p.stat().st_mtime)
+    if not found:
+        raise UserError(
+            f"{root / target}: no predictors of {target!r}. "
+            f"Run: hwnas calibrate {target} --space EXPERIMENT.yaml"
+        )
+    return [path.parent for path in found]

@@ -1,0 +1,70 @@
+"""From a source to a checked, split and normalized data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from hwnas.dataset_config import DatasetSource
+from hwnas.datasets._types import Dataset, RawData, Split
+from hwnas.datasets.splits import split_indices
+from hwnas.errors import UserError
+
+_LEAST_STD = 1e-6
+
+
+def load_dataset(source: DatasetSource, base_dir: Path) -> Dataset:
+    """Read a source, check it, split it, and normalize it by the training split.
+
+    Args:
+        source: Section ``dataset`` of an experiment.
+        base_dir: Folder that relative paths start from.
+
+    Raises:
+        UserError: If the data is missing, damaged, or cannot be split.
+    """
+    raw = source.read(base_dir)
+    _check(raw)
+    train, validation, test = split_indices(
+        raw, source.validation_fraction, source.test_fraction, source.split_seed
+    )
+    # one mean and deviation per channel, from the training split alone
+    mean = raw.x[train].mean(axis=(0, 2, 3), dtype=np.float64).astype(np.float32)
+    std = raw.x[train].std(axis=(0, 2, 3), dtype=np.float64).astype(np.float32)
+    std = np.maximum(std, _LEAST_STD)
+
+    def split(indices: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Split:
+        x = (raw.x[indices] - mean[:, None, None]) / std[:, None, None]
+        groups = None if raw.groups is None else raw.groups[indices]
+        return Split(np.ascontiguousarray(x, dtype=np.float32), raw.y[indices], groups)
+
+    return Dataset(
+        name=raw.name,
+        class_names=raw.class_names,
+        train=split(train),
+        validation=split(validation),
+        test=split(test),
+        preprocessing={
+            **raw.preprocessing,
+            "normalization": {"mean": mean.tolist(), "std": std.tolist()},
+        },
+    )
+
+
+def _check(raw: RawData) -> None:
+    if raw.x.ndim != 4 or 0 in raw.x.shape:
+        raise UserError(f"{raw.name}: wanted samples (N, C, H, W). Got shape {raw.x.shape}.")
+    if len(raw.x) != len(raw.y):
+        raise UserError(f"{raw.name}: {len(raw.x)} samples, but {len(raw.y)} labels.")
+    if raw.groups is not None and len(raw.groups) != len(raw.y):
+        raise UserError(f"{raw.name}: {len(raw.y)} samples, but {len(raw.groups)} groups.")
+    if not np.isfinite(raw.x).all():
+        bad = int(np.argmin(np.isfinite(raw.x).reshape(len(raw.x), -1).all(axis=1)))
+        raise UserError(f"{raw.name}: sample {bad} holds NaN or infinity. Remove or repair it.")
+    present = np.unique(raw.y)
+    if len(present) < 2:
+        raise UserError(
+            f"{raw.name}: wanted at least two classes. Got only "
+            f"{raw.class_names[int(present[0])]!r}."
+        )

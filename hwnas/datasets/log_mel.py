@@ -1,0 +1,68 @@
+"""Log-mel spectrograms, the same here and on the device."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwnas.dataset_config import LogMel
+from hwnas.errors import UserError
+
+_EPSILON = 1e-6
+# log units below a clip's loudest bin: what is fainter is noise of the recording
+_FLOOR = 9.0
+_BLOCK = 256
+
+
+def log_mel(waveforms: NDArray[np.float32], config: LogMel) -> NDArray[np.float32]:
+    """Return log-mel spectrograms, relative to each clip's loudest bin.
+
+    Hann windows, power spectrum, triangular filters evenly spaced on the mel
+    scale ``2595 log10(1 + f / 700)``, natural logarithm; then the clip's maximum
+    is subtracted, values under -9 are raised to -9, and all are divided by 3 with
+    1.5 added. Loudness and the recording's noise floor so drop out.
+
+    Args:
+        waveforms: Shape ``(N, samples)``, in [-1, 1).
+        config: Rates and sizes.
+
+    Returns:
+        Shape ``(N, 1, frames, mels)``.
+
+    Raises:
+        UserError: If a clip is shorter than one window.
+
+    References:
+        Davis & Mermelstein (1980), Comparison of parametric representations,
+        Sec. II. doi:10.1109/TASSP.1980.1163420
+    """
+    window = round(config.window_s * config.sample_rate_hz)
+    hop = max(1, round(config.hop_s * config.sample_rate_hz))
+    if waveforms.shape[1] < window:
+        raise UserError(
+            f"dataset.features.window_s: {window} samples, longer than a clip "
+            f"({waveforms.shape[1]} samples)"
+        )
+    taper = np.hanning(window + 1)[:-1].astype(np.float32)
+    filters = mel_filters(config, window)
+    blocks = []
+    # in blocks, since the frames of all clips at once can take gigabytes
+    for start in range(0, len(waveforms), _BLOCK):
+        clips = waveforms[start : start + _BLOCK]
+        frames = np.lib.stride_tricks.sliding_window_view(clips, window, axis=1)[:, ::hop]
+        power = np.abs(np.fft.rfft(frames * taper, axis=-1)).astype(np.float32) ** 2
+        blocks.append(np.log(power @ filters.T + _EPSILON))
+    spectrogram = np.concatenate(blocks)
+    spectrogram -= spectrogram.max(axis=(1, 2), keepdims=True)
+    return (np.maximum(spectrogram, -_FLOOR) / 3 + 1.5)[:, None].astype(np.float32)
+
+
+def mel_filters(config: LogMel, window: int) -> NDArray[np.float32]:
+    """Return triangular mel filters, shape ``(mels, window // 2 + 1)``."""
+    high_hz = config.sample_rate_hz / 2
+    low, high = (2595 * np.log10(1 + f / 700) for f in (config.low_hz, high_hz))
+    edges = 700 * (10 ** (np.linspace(low, high, config.n_mels + 2) / 2595) - 1)
+    bins = np.linspace(0, high_hz, window // 2 + 1)
+    rising = (bins - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
+    falling = (edges[2:, None] - bins) / (edges[2:] - edges[1:-1])[:, None]
+    return np.maximum(0, np.minimum(rising, falling)).astype(np.float32)

@@ -1,0 +1,141 @@
+"""Arrays in a NumPy archive."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib.npyio import NpzFile
+from numpy.typing import NDArray
+
+from hwnas.dataset_config import NpzSource
+from hwnas.datasets._types import RawData
+from hwnas.datasets.labels import encode_labels
+from hwnas.datasets.log_mel import log_mel
+from hwnas.datasets.paths import resolve_path
+from hwnas.errors import UserError
+
+
+def read_npz(source: NpzSource, base_dir: Path) -> RawData:
+    """Read samples, labels and, where named, groups and a test set; see `NpzSource`."""
+    path = resolve_path(source.path, base_dir)
+    with open_npz(path) as archive:
+        x, labels = read_array(archive, source.x_key, path), read_array(archive, source.y_key, path)
+        groups = read_array(archive, source.group_key, path) if source.group_key else None
+        official = _official_test(source, groups, path)
+        if source.x_test_key or source.y_test_key:
+            if not (source.x_test_key and source.y_test_key):
+                raise UserError(f"{path}: x_test_key and y_test_key belong together")
+            x_test = read_array(archive, source.x_test_key, path)
+            y_test = read_array(archive, source.y_test_key, path)
+            if x.shape[1:] != x_test.shape[1:] or groups is not None:
+                raise UserError(
+                    f"{path}: a test set of its own must have samples of the same shape "
+                    f"({x.shape[1:]}, {x_test.shape[1:]}) and no groups"
+                )
+            official = np.arange(len(x) + len(x_test)) >= len(x)
+            x, labels = np.concatenate([x, x_test]), np.concatenate([labels, y_test])
+    y, class_names = encode_labels(labels, str(path))
+    preprocessing: dict[str, Any] = {}
+    if source.features is not None:
+        if x.ndim != 2:
+            raise UserError(f"{path}: log_mel wanted waveforms (N, samples). Got {x.shape}.")
+        x = log_mel(_waveforms(x), source.features)
+        preprocessing["log_mel"] = source.features.model_dump()
+    elif x.dtype == np.uint8:
+        x = x.astype(np.float32) / 255
+        preprocessing["scale"] = {"divide_by": 255.0}
+    return RawData(
+        str(path), with_channel(x, str(path)), y, class_names, groups, official, preprocessing
+    )
+
+
+@contextmanager
+def open_npz(path: Path) -> Iterator[NpzFile]:
+    """Open an archive without unpickling anything.
+
+    Raises:
+        UserError: If it is damaged, now or while it is read.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if not isinstance(archive, NpzFile):
+                raise UserError(f"{path}: wanted an .npz archive. Got a single array.")
+            yield archive
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+        raise UserError(f"{path}: damaged archive ({error}). Copy or download it again.") from None
+    except ValueError as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from None
+
+
+def read_array(archive: NpzFile, key: str, path: Path) -> NDArray[Any]:
+    """Return one array of an archive.
+
+    Raises:
+        UserError: If it is not there, or holds Python objects.
+    """
+    if key not in archive.files:
+        raise UserError(f"{path}: no array {key!r}. It holds: {', '.join(archive.files)}.")
+    try:
+        array: NDArray[Any] = archive[key]
+    except ValueError:
+        raise UserError(
+            f"{path}: array {key!r} holds Python objects, which could run code when read. "
+            "Save it with a plain type."
+        ) from None
+    if array.ndim == 0:
+        raise UserError(f"{path}: array {key!r} is a single value")
+    return array
+
+
+def with_channel(x: NDArray[Any], where: str) -> NDArray[np.float32]:
+    """Return samples as ``(N, C, H, W)``: ``(N, H, W)`` and ``(N, C, T)`` gain an axis.
+
+    Three axes are images with one channel where the last two are both longer
+    than 1; sensor windows come through the ``windows`` source.
+
+    Raises:
+        UserError: For another number of axes or a type that holds no numbers.
+    """
+    if not (np.issubdtype(x.dtype, np.number) or x.dtype == np.bool_):
+        raise UserError(f"{where}: wanted numbers as samples. Got type {x.dtype}.")
+    if x.ndim == 3:
+        x = x[:, None]
+    if x.ndim != 4:
+        raise UserError(
+            f"{where}: wanted samples (N, C, H, W) or (N, H, W). Got shape {x.shape}. "
+            "Waveforms need features: {kind: log_mel, sample_rate_hz: ...}."
+        )
+    return np.ascontiguousarray(x, dtype=np.float32)
+
+
+def _official_test(
+    source: NpzSource, groups: NDArray[Any] | None, path: Path
+) -> NDArray[np.bool_] | None:
+    if source.test_groups is None:
+        return None
+    if groups is None:
+        raise UserError(f"{path}: test_groups needs group_key")
+    known = np.unique(groups).tolist()
+    _check_known(source.test_groups, known, path)
+    return np.isin(groups, source.test_groups)
+
+
+def _check_known(wanted: Sequence[int | str], known: list[Any], path: Path) -> None:
+    for group in wanted:
+        if group not in known:
+            raise UserError(f"{path}: test_groups: no group {group!r}. It holds: {known}.")
+
+
+def _waveforms(x: NDArray[Any]) -> NDArray[np.float32]:
+    """Scale integer samples to [-1, 1)."""
+    if np.issubdtype(x.dtype, np.integer):
+        return x.astype(np.float32) / float(np.iinfo(x.dtype).max + 1)
+    return x.astype(np.float32)

@@ -1,0 +1,92 @@
+"""WAV files in one folder per class, as log-mel spectrograms."""
+
+from __future__ import annotations
+
+import re
+import wave
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwnas.dataset_config import WavFolderSource
+from hwnas.datasets._types import RawData
+from hwnas.datasets.class_folders import class_files
+from hwnas.datasets.log_mel import log_mel
+from hwnas.datasets.paths import resolve_path
+from hwnas.errors import UserError
+
+
+def read_wav_folder(source: WavFolderSource, base_dir: Path) -> RawData:
+    """Read every clip at one length, as log-mel; see `WavFolderSource`."""
+    root = resolve_path(source.path, base_dir)
+    files = class_files(root, {".wav"})
+    rate = source.features.sample_rate_hz
+    length = round(source.length_s * rate)
+    clips = np.stack([_fit(read_wav(file.path, rate), length) for file in files.files])
+    groups = None
+    if source.group_pattern is not None:
+        groups = np.array([_group(f.path, source.group_pattern) for f in files.files])
+    return RawData(
+        name=str(root),
+        x=log_mel(clips, source.features),
+        y=files.y,
+        class_names=files.class_names,
+        groups=groups,
+        official_test=files.official_test,
+        preprocessing={
+            "length_s": source.length_s,
+            "log_mel": source.features.model_dump(),
+        },
+    )
+
+
+def read_wav(path: Path, sample_rate_hz: int) -> NDArray[np.float32]:
+    """Return a PCM file's samples in [-1, 1), channels averaged.
+
+    Raises:
+        UserError: If it is no PCM WAV file or of another sample rate.
+    """
+    try:
+        with wave.open(str(path), "rb") as file:
+            rate, width, channels = file.getframerate(), file.getsampwidth(), file.getnchannels()
+            raw = file.readframes(file.getnframes())
+    except (wave.Error, EOFError, OSError) as error:
+        raise UserError(f"{path}: not a PCM WAV file ({error})") from None
+    if rate != sample_rate_hz:
+        raise UserError(
+            f"{path}: {rate} Hz, but dataset.features.sample_rate_hz is {sample_rate_hz}. "
+            "Resample the files, or set the rate they have."
+        )
+    if width == 1:  # the only unsigned width
+        samples = np.frombuffer(raw, np.uint8).astype(np.float32) - 128
+    elif width == 3:
+        padded = np.zeros((len(raw) // 3, 4), dtype=np.uint8)
+        padded[:, 1:] = np.frombuffer(raw, np.uint8).reshape(-1, 3)
+        samples = padded.view("<i4")[:, 0].astype(np.float32) / 256
+    else:
+        samples = np.frombuffer(raw, f"<i{width}").astype(np.float32)
+    mono = samples.reshape(-1, channels).mean(axis=1)
+    return (mono / 2 ** (8 * width - 1)).astype(np.float32)
+
+
+def _fit(samples: NDArray[np.float32], length: int) -> NDArray[np.float32]:
+    """Crop or pad with silence on both sides."""
+    if len(samples) >= length:
+        start = (len(samples) - length) // 2
+        return samples[start : start + length]
+    before = (length - len(samples)) // 2
+    return np.pad(samples, (before, length - len(samples) - before))
+
+
+def _group(path: Path, pattern: str) -> str:
+    try:
+        found = re.search(pattern, path.name)
+        if found is None:
+            raise UserError(f"{path}: dataset.group_pattern {pattern!r} does not match its name")
+        return found.group(1)
+    except (re.error, IndexError) as error:
+        raise UserError(
+            f"dataset.group_pattern: wanted a regular expression with one group such as "
+            f"'^([a-z0-9]+)_'. Got {pattern!r} ({error})."
+        ) from None

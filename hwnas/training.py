@@ -1,0 +1,167 @@
+"""Train a network, seeded and light: no data loader, one thread, channels last."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hwnas.datasets import Dataset
+from hwnas.training_config import Augmentation, TrainingConfig
+
+_WARM_UP_SHARE = 0.1
+_EVALUATION_BATCH = 512
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """How a training went.
+
+    Args:
+        epochs: Epochs trained.
+        seconds: Wall-clock time.
+        diverged: Whether the loss left the finite numbers; training stopped there.
+    """
+
+    epochs: int
+    seconds: float
+    diverged: bool
+
+
+def train(
+    network: nn.Module,
+    dataset: Dataset,
+    config: TrainingConfig,
+    seed: int,
+    *,
+    on_epoch: Callable[[int], None] = lambda epoch: None,
+) -> TrainingResult:
+    """Train all exits of a network jointly on the training split, in place.
+
+    AdamW with a one-cycle cosine learning rate; the loss is the sum of the
+    exits' cross-entropies, weighted. Equal seeds give equal weights on one
+    machine; torch's global random state is not used.
+
+    Args:
+        network: Maps ``(N, C, H, W)`` to a tuple of logits, final exit last. Left
+            in evaluation mode, on the CPU.
+        dataset: Its training split is used.
+        config: Settings.
+        seed: Of batch order and augmentation.
+        on_epoch: Told of each finished epoch's number.
+
+    References:
+        Loshchilov & Hutter (2019), Decoupled Weight Decay Regularization,
+        Algorithm 2. arXiv:1711.05101
+    """
+    began = time.perf_counter()
+    device = _device(config)
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    x = torch.from_numpy(dataset.train.x).to(device)
+    y = torch.from_numpy(dataset.train.y).to(device)
+    generator = torch.Generator().manual_seed(seed)
+    batch = min(config.batch_size, len(y))
+    steps = config.epochs * max(1, len(y) // batch)
+    optimizer = torch.optim.AdamW(
+        _parameter_groups(network, config.weight_decay), lr=config.learning_rate
+    )
+    diverged, step = False, 0
+    network.train()
+    for epoch in range(config.epochs):
+        order = torch.randperm(len(y), generator=generator)
+        # an incomplete last batch could hold one sample, which batch-norm cannot take
+        for start in range(0, len(y) - batch + 1, batch):
+            for group in optimizer.param_groups:
+                group["lr"] = config.learning_rate * _schedule(step, steps)
+            index = order[start : start + batch].to(device)
+            loss = _step(network, optimizer, x[index], y[index], config, generator)
+            step += 1
+        if not torch.isfinite(loss):
+            diverged = True
+            break
+        on_epoch(epoch + 1)
+    network.to("cpu").eval()
+    return TrainingResult(epoch + 1, time.perf_counter() - began, diverged)
+
+
+def predict_logits(network: nn.Module, x: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+    """Return the logits of every exit for samples ``(N, C, H, W)``, each ``(N, classes)``."""
+    was_training = network.training
+    network.eval()
+    batches = []
+    with torch.inference_mode():
+        for start in range(0, len(x), _EVALUATION_BATCH):
+            part = torch.from_numpy(x[start : start + _EVALUATION_BATCH])
+            batches.append(network(part.contiguous(memory_format=torch.channels_last)))
+    network.train(was_training)
+    return tuple(torch.cat(parts).numpy() for parts in zip(*batches, strict=True))
+
+
+def _step(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    x: Tensor,
+    y: Tensor,
+    config: TrainingConfig,
+    generator: torch.Generator,
+) -> Tensor:
+    x = _augment(x, config.augmentation, generator)
+    *early, final = network(x.contiguous(memory_format=torch.channels_last))
+    smoothing = config.label_smoothing
+    loss = functional.cross_entropy(final, y, label_smoothing=smoothing)
+    for logits in early:
+        exit_loss = functional.cross_entropy(logits, y, label_smoothing=smoothing)
+        loss = loss + config.exit_loss_weight * exit_loss
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()
+    return loss.detach()
+
+
+def _augment(x: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
+    if augmentation.flip:
+        flipped = torch.rand(len(x), generator=generator) < 0.5
+        x = torch.where(flipped.to(x.device)[:, None, None, None], x.flip(3), x)
+    if augmentation.shift:
+        reach = augmentation.shift
+        for axis in (2, 3):
+            if x.shape[axis] > 1:
+                # one shift a batch: a shift per sample costs more than the training step
+                by = int(torch.randint(-reach, reach + 1, (1,), generator=generator))
+                x = torch.roll(x, by, axis)
+    if augmentation.noise_std:
+        noise = torch.randn(x.shape, generator=generator).to(x.device)
+        x = x + augmentation.noise_std * noise
+    return x
+
+
+def _schedule(step: int, steps: int) -> float:
+    """Return the share of the peak learning rate: linear warm-up, then a half cosine."""
+    warm_up = max(1.0, _WARM_UP_SHARE * steps)
+    if step < warm_up:
+        return (step + 1) / warm_up
+    return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1.0, steps - warm_up)))
+
+
+def _parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    # decay pulls biases and batch-norm scales towards values that mean nothing
+    decayed = [p for p in network.parameters() if p.ndim > 1]
+    others = [p for p in network.parameters() if p.ndim <= 1]
+    return [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+
+
+def _device(config: TrainingConfig) -> torch.device:
+    if config.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(config.device)
