@@ -73,7 +73,7 @@ def search(
     except ValueError as error:
         raise UserError(f"{config_path}: target: {error}") from None
     run = RunFolder(runs / config.name)
-    _open_run(run, config, dataset, target, resume)
+    _open_run(run, config, base_dir, dataset, target, resume)
     with run.lock(), target:
         context = _prepare(
             SearchContext(
@@ -89,7 +89,12 @@ def search(
 
 
 def _open_run(
-    run: RunFolder, config: ExperimentConfig, dataset: Dataset, target: Target, resume: bool
+    run: RunFolder,
+    config: ExperimentConfig,
+    base_dir: Path,
+    dataset: Dataset,
+    target: Target,
+    resume: bool,
 ) -> None:
     resolved = config.model_dump(mode="json")
     if not resume:
@@ -97,6 +102,7 @@ def _open_run(
             {
                 "schema_version": SCHEMA_VERSION,
                 "config": resolved,
+                "base_dir": str(base_dir),
                 "dataset_fingerprint": dataset.fingerprint,
                 "target_fingerprint": target.spec.fingerprint,
                 "environment": environment(),

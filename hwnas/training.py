@@ -71,7 +71,7 @@ def train(
     batch = min(config.batch_size, len(y))
     steps = config.epochs * max(1, len(y) // batch)
     optimizer = torch.optim.AdamW(
-        _parameter_groups(network, config.weight_decay), lr=config.learning_rate
+        _parameter_groups(network, config.weight_decay), lr=config.learning_rate, fused=True
     )
     diverged, step = False, 0
     network.train()

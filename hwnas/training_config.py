@@ -31,7 +31,7 @@ class TrainingConfig(BaseModel):
 
     epochs: Annotated[int, Field(ge=1)] = 12
     batch_size: Annotated[int, Field(ge=2)] = 64
-    learning_rate: _Positive = 0.01
+    learning_rate: _Positive = 0.02
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.01
     label_smoothing: _Fraction = 0.05
     exit_loss_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(

@@ -45,7 +45,7 @@ def class_files(root: Path, suffixes: Collection[str]) -> ClassFiles:
     """List the files of each class folder.
 
     Raises:
-        UserError: If there are no class folders or no files, or a file is of another kind.
+        UserError: If there are no class folders, one is empty, or a file is of another kind.
     """
     if not root.is_dir():
         raise UserError(f"{root}: wanted a folder with one folder per class")
@@ -56,14 +56,20 @@ def class_files(root: Path, suffixes: Collection[str]) -> ClassFiles:
         ClassFile(path, folder.name, is_test)
         for part, is_test in parts
         for folder in sorted(p for p in part.iterdir() if p.is_dir() and p.name[0] not in "._")
-        for path in sorted(folder.iterdir())
-        if path.is_file() and not path.name.startswith(".")
+        for path in _files(folder)
     ]
     if not files:
-        raise UserError(f"{root}: no files in class folders. Wanted {root.name}/CLASS/FILE.")
+        raise UserError(f"{root}: no class folders. Wanted {root.name}/CLASS/FILE.")
     for file in files:
         if file.path.suffix.lower() not in suffixes:
             raise UserError(
                 f"{file.path}: wanted one of {', '.join(sorted(suffixes))}. Remove other files."
             )
     return ClassFiles(tuple(files), tuple(sorted({file.class_name for file in files})))
+
+
+def _files(folder: Path) -> list[Path]:
+    files = [p for p in sorted(folder.iterdir()) if p.is_file() and not p.name.startswith(".")]
+    if not files:
+        raise UserError(f"{folder}: no files in this class folder. Add some, or remove the folder.")
+    return files

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import zlib
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from hwnas.dataset_config import IdxSource
 from hwnas.datasets._types import RawData
 from hwnas.datasets.labels import encode_labels
-from hwnas.datasets.npz import with_channel
+from hwnas.datasets.npz import join_test_set, with_channel
 from hwnas.datasets.paths import resolve_path
 from hwnas.errors import UserError
 
@@ -31,12 +32,7 @@ def read_idx(source: IdxSource, base_dir: Path) -> RawData:
     if source.test_images is not None and source.test_labels is not None:
         x_test = read_idx_file(resolve_path(source.test_images, base_dir))
         y_test = read_idx_file(resolve_path(source.test_labels, base_dir))
-        if x_test.shape[1:] != x.shape[1:]:
-            raise UserError(
-                f"{images_path}: training images are {x.shape[1:]}, test images {x_test.shape[1:]}"
-            )
-        official = np.arange(len(x) + len(x_test)) >= len(x)
-        x, labels = np.concatenate([x, x_test]), np.concatenate([labels, y_test])
+        x, labels, official = join_test_set(x, labels, x_test, y_test, str(images_path))
     y, names = encode_labels(labels, str(images_path))
     scale = 255.0 if x.dtype == np.uint8 else 1.0
     return RawData(
@@ -55,7 +51,10 @@ def read_idx_file(path: Path) -> NDArray[Any]:
     Raises:
         UserError: If it is no IDX file, or shorter than its header says.
     """
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     if content.startswith(_GZIP_MAGIC):
         try:
             content = gzip.decompress(content)
@@ -65,9 +64,11 @@ def read_idx_file(path: Path) -> NDArray[Any]:
         raise UserError(f"{path}: not an IDX file; its first bytes are {content[:4].hex(' ')}")
     dtype, n_axes = np.dtype(_TYPES[content[2]]), content[3]
     start = 4 + 4 * n_axes
-    shape = tuple(np.frombuffer(content[4:start], dtype=">u4").astype(int).tolist())
-    wanted = start + int(np.prod(shape)) * dtype.itemsize
-    if len(shape) != n_axes or len(content) != wanted:
+    if len(content) < start:
+        raise UserError(f"{path}: {len(content)} bytes, but its header alone takes {start}")
+    shape = tuple(np.frombuffer(content[4:start], dtype=">u4").tolist())
+    wanted = start + math.prod(shape) * dtype.itemsize
+    if len(content) != wanted:
         raise UserError(f"{path}: {len(content)} bytes, but its header says {wanted}")
     array = np.frombuffer(content, dtype=dtype, offset=start).reshape(shape)
     return array.astype(dtype.newbyteorder("="))

@@ -10,8 +10,8 @@ import numpy as np
 from hwnas.dataset_config import ImageFolderSource
 from hwnas.datasets._types import RawData
 from hwnas.datasets.class_folders import ClassFile, class_files
+from hwnas.datasets.images import decode_image
 from hwnas.datasets.paths import resolve_path
-from hwnas.errors import UserError
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
 
@@ -24,7 +24,7 @@ def read_image_folder(source: ImageFolderSource, base_dir: Path) -> RawData:
     axes = pixels[:, None] if source.grayscale else pixels.transpose(0, 3, 1, 2)
     return RawData(
         name=str(root),
-        x=np.ascontiguousarray(axes, dtype=np.float32) / 255,
+        x=np.ascontiguousarray(axes, dtype=np.float32) / np.float32(255),
         y=files.y,
         class_names=files.class_names,
         official_test=files.official_test,
@@ -37,13 +37,8 @@ def read_image_folder(source: ImageFolderSource, base_dir: Path) -> RawData:
 
 
 def _read(file: ClassFile, source: ImageFolderSource) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    from PIL import Image, UnidentifiedImageError
+    from PIL.Image import Resampling
 
     height, width = source.size
-    try:
-        with Image.open(file.path) as image:
-            converted = image.convert("L" if source.grayscale else "RGB")
-            resized = converted.resize((width, height), Image.Resampling.BILINEAR)
-            return np.asarray(resized, dtype=np.uint8)
-    except (UnidentifiedImageError, OSError) as error:
-        raise UserError(f"{file.path}: not a readable image ({error})") from None
+    image = decode_image(file.path, "L" if source.grayscale else "RGB", str(file.path))
+    return np.asarray(image.resize((width, height), Resampling.BILINEAR), dtype=np.uint8)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hwnas.dataset_config import JpegNpzSource
 from hwnas.datasets._types import RawData
+from hwnas.datasets.images import decode_image
 from hwnas.datasets.npz import open_npz, read_array
 from hwnas.datasets.paths import resolve_path
 from hwnas.errors import UserError
@@ -26,10 +27,12 @@ def read_jpeg_npz(source: JpegNpzSource, base_dir: Path) -> RawData:
             blob, offsets, y = (
                 read_array(archive, f"{part}_{suffix}", path) for suffix in ("jpeg", "off", "y")
             )
-            if len(offsets) not in (len(y), len(y) + 1):
+            if len(y) == 0 or len(offsets) not in (len(y), len(y) + 1):
                 raise UserError(
                     f"{path}: {part}_off has {len(offsets)} entries for {len(y)} labels"
                 )
+            if not all(np.issubdtype(array.dtype, np.integer) for array in (blob, offsets, y)):
+                raise UserError(f"{path}: wanted integers in {part}_jpeg, {part}_off, {part}_y")
             chosen = _spread(len(y), limit)
             parts[part] = (_decode(blob, offsets, chosen, path), y[chosen].astype(np.int64))
     x = np.concatenate([parts["train"][0], parts["test"][0]])
@@ -56,17 +59,12 @@ def _spread(n: int, limit: int | None) -> NDArray[np.int64]:
 def _decode(
     blob: NDArray[Any], offsets: NDArray[Any], chosen: NDArray[np.int64], path: Path
 ) -> NDArray[np.float32]:
-    from PIL import Image, UnidentifiedImageError
-
-    ends = np.append(offsets, len(blob)) if offsets[-1] != len(blob) else offsets
+    ends = np.append(offsets, len(blob))
     images = []
     for index in chosen:
-        encoded = blob[ends[index] : ends[index + 1]].tobytes()
-        try:
-            image = Image.open(io.BytesIO(encoded)).convert("RGB")
-        except (UnidentifiedImageError, OSError) as error:
-            raise UserError(f"{path}: image {index} cannot be decoded ({error})") from None
+        encoded = io.BytesIO(blob[ends[index] : ends[index + 1]].tobytes())
+        image = decode_image(encoded, "RGB", f"{path}: image {index}")
         images.append(np.asarray(image, dtype=np.uint8))
     if len({image.shape for image in images}) != 1:
         raise UserError(f"{path}: images differ in size")
-    return np.stack(images).transpose(0, 3, 1, 2).astype(np.float32) / 255
+    return np.stack(images).transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hwnas.dataset_config import DatasetSource
 from hwnas.datasets._types import Dataset, RawData, Split
 from hwnas.datasets.splits import split_indices
 from hwnas.errors import UserError
-
-_LEAST_STD = 1e-6
 
 
 def load_dataset(source: DatasetSource, base_dir: Path) -> Dataset:
@@ -30,11 +29,9 @@ def load_dataset(source: DatasetSource, base_dir: Path) -> Dataset:
         raw, source.validation_fraction, source.test_fraction, source.split_seed
     )
     # one mean and deviation per channel, from the training split alone
-    mean = raw.x[train].mean(axis=(0, 2, 3), dtype=np.float64).astype(np.float32)
-    std = raw.x[train].std(axis=(0, 2, 3), dtype=np.float64).astype(np.float32)
-    std = np.maximum(std, _LEAST_STD)
+    mean, std = _channel_statistics(raw.x, train)
 
-    def split(indices: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Split:
+    def split(indices: NDArray[np.int64]) -> Split:
         x = (raw.x[indices] - mean[:, None, None]) / std[:, None, None]
         groups = None if raw.groups is None else raw.groups[indices]
         return Split(np.ascontiguousarray(x, dtype=np.float32), raw.y[indices], groups)
@@ -52,13 +49,30 @@ def load_dataset(source: DatasetSource, base_dir: Path) -> Dataset:
     )
 
 
+def _channel_statistics(
+    x: NDArray[np.float32], indices: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return mean and standard deviation of each channel; 1 where a channel is constant."""
+    # channel by channel: in double precision all at once take several times the data's memory
+    mean, std = np.zeros(x.shape[1]), np.zeros(x.shape[1])
+    for c in range(x.shape[1]):
+        values = x[indices, c].astype(np.float64)
+        mean[c], std[c] = values.mean(), values.std()
+    rounding = np.finfo(np.float32).eps * np.abs(mean)
+    std = np.where(std > rounding, std, 1.0)
+    return mean.astype(np.float32), std.astype(np.float32)
+
+
 def _check(raw: RawData) -> None:
     if raw.x.ndim != 4 or 0 in raw.x.shape:
         raise UserError(f"{raw.name}: wanted samples (N, C, H, W). Got shape {raw.x.shape}.")
     if len(raw.x) != len(raw.y):
         raise UserError(f"{raw.name}: {len(raw.x)} samples, but {len(raw.y)} labels.")
-    if raw.groups is not None and len(raw.groups) != len(raw.y):
-        raise UserError(f"{raw.name}: {len(raw.y)} samples, but {len(raw.groups)} groups.")
+    if raw.groups is not None and raw.groups.shape != raw.y.shape:
+        raise UserError(
+            f"{raw.name}: wanted one group for each of {len(raw.y)} samples. "
+            f"Got groups of shape {raw.groups.shape}."
+        )
     if not np.isfinite(raw.x).all():
         bad = int(np.argmin(np.isfinite(raw.x).reshape(len(raw.x), -1).all(axis=1)))
         raise UserError(f"{raw.name}: sample {bad} holds NaN or infinity. Remove or repair it.")

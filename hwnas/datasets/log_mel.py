@@ -30,7 +30,7 @@ def log_mel(waveforms: NDArray[np.float32], config: LogMel) -> NDArray[np.float3
         Shape ``(N, 1, frames, mels)``.
 
     Raises:
-        UserError: If a clip is shorter than one window.
+        UserError: If a clip is shorter than one window, or a filter has no frequency.
 
     References:
         Davis & Mermelstein (1980), Comparison of parametric representations,
@@ -38,6 +38,11 @@ def log_mel(waveforms: NDArray[np.float32], config: LogMel) -> NDArray[np.float3
     """
     window = round(config.window_s * config.sample_rate_hz)
     hop = max(1, round(config.hop_s * config.sample_rate_hz))
+    if window < 2:
+        raise UserError(
+            f"dataset.features.window_s: {config.window_s} s is {window} samples at "
+            f"{config.sample_rate_hz} Hz; wanted at least 2"
+        )
     if waveforms.shape[1] < window:
         raise UserError(
             f"dataset.features.window_s: {window} samples, longer than a clip "
@@ -58,11 +63,26 @@ def log_mel(waveforms: NDArray[np.float32], config: LogMel) -> NDArray[np.float3
 
 
 def mel_filters(config: LogMel, window: int) -> NDArray[np.float32]:
-    """Return triangular mel filters, shape ``(mels, window // 2 + 1)``."""
+    """Return triangular mel filters, shape ``(mels, window // 2 + 1)``.
+
+    Raises:
+        UserError: If a filter lies between two bins of the spectrum, or above them all.
+    """
     high_hz = config.sample_rate_hz / 2
+    if config.low_hz >= high_hz:
+        raise UserError(
+            f"dataset.features.low_hz: wanted less than half the sample rate, {high_hz:g} Hz. "
+            f"Got {config.low_hz:g}."
+        )
     low, high = (2595 * np.log10(1 + f / 700) for f in (config.low_hz, high_hz))
     edges = 700 * (10 ** (np.linspace(low, high, config.n_mels + 2) / 2595) - 1)
-    bins = np.linspace(0, high_hz, window // 2 + 1)
+    bins = np.fft.rfftfreq(window, 1 / config.sample_rate_hz)
     rising = (bins - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
     falling = (edges[2:, None] - bins) / (edges[2:] - edges[1:-1])[:, None]
-    return np.maximum(0, np.minimum(rising, falling)).astype(np.float32)
+    filters = np.maximum(0, np.minimum(rising, falling)).astype(np.float32)
+    if not filters.any(axis=1).all():
+        raise UserError(
+            f"dataset.features.n_mels: {config.n_mels} filters are too narrow for the "
+            f"{len(bins)} bins of a {config.window_s:g} s window. Lower n_mels or raise window_s."
+        )
+    return filters

@@ -33,13 +33,9 @@ def read_npz(source: NpzSource, base_dir: Path) -> RawData:
                 raise UserError(f"{path}: x_test_key and y_test_key belong together")
             x_test = read_array(archive, source.x_test_key, path)
             y_test = read_array(archive, source.y_test_key, path)
-            if x.shape[1:] != x_test.shape[1:] or groups is not None:
-                raise UserError(
-                    f"{path}: a test set of its own must have samples of the same shape "
-                    f"({x.shape[1:]}, {x_test.shape[1:]}) and no groups"
-                )
-            official = np.arange(len(x) + len(x_test)) >= len(x)
-            x, labels = np.concatenate([x, x_test]), np.concatenate([labels, y_test])
+            if groups is not None:
+                raise UserError(f"{path}: x_test_key and group_key exclude each other")
+            x, labels, official = join_test_set(x, labels, x_test, y_test, str(path))
     y, class_names = encode_labels(labels, str(path))
     preprocessing: dict[str, Any] = {}
     if source.features is not None:
@@ -63,11 +59,13 @@ def open_npz(path: Path) -> Iterator[NpzFile]:
         UserError: If it is damaged, now or while it is read.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, NpzFile):
-                raise UserError(f"{path}: wanted an .npz archive. Got a single array.")
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, NpzFile):
+            raise UserError(f"{path}: wanted an .npz archive. Got a single array.")
+        with archive:
             yield archive
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+    # the last: a damaged header may ask for a compression that zipfile does not know
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
         raise UserError(f"{path}: damaged archive ({error}). Copy or download it again.") from None
     except ValueError as error:
         if isinstance(error, UserError):
@@ -85,11 +83,15 @@ def read_array(archive: NpzFile, key: str, path: Path) -> NDArray[Any]:
         raise UserError(f"{path}: no array {key!r}. It holds: {', '.join(archive.files)}.")
     try:
         array: NDArray[Any] = archive[key]
-    except ValueError:
+    except ValueError as error:
+        if "allow_pickle" not in str(error):
+            raise
         raise UserError(
             f"{path}: array {key!r} holds Python objects, which could run code when read. "
             "Save it with a plain type."
         ) from None
+    if not isinstance(array, np.ndarray):
+        raise UserError(f"{path}: {key!r} is no array")
     if array.ndim == 0:
         raise UserError(f"{path}: array {key!r} is a single value")
     return array
@@ -116,6 +118,30 @@ def with_channel(x: NDArray[Any], where: str) -> NDArray[np.float32]:
     return np.ascontiguousarray(x, dtype=np.float32)
 
 
+def join_test_set(
+    x: NDArray[Any], labels: NDArray[Any], x_test: NDArray[Any], y_test: NDArray[Any], where: str
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_]]:
+    """Append a test set: samples, labels, and which of them are test samples.
+
+    Raises:
+        UserError: If the two parts do not fit together.
+    """
+    # each part by itself: one label too few here and one too many there would shift them all
+    for name, samples, classes in (("training", x, labels), ("test", x_test, y_test)):
+        if samples.ndim == 0 or classes.ndim == 0 or len(samples) != len(classes):
+            raise UserError(
+                f"{where}: {name} set: wanted one label per sample. "
+                f"Got samples {samples.shape}, labels {classes.shape}."
+            )
+    if x.shape[1:] != x_test.shape[1:] or labels.shape[1:] != y_test.shape[1:]:
+        raise UserError(
+            f"{where}: training samples are {x.shape[1:]}, test samples {x_test.shape[1:]}; "
+            f"labels {labels.shape[1:]} and {y_test.shape[1:]}"
+        )
+    official = np.arange(len(x) + len(x_test)) >= len(x)
+    return np.concatenate([x, x_test]), np.concatenate([labels, y_test]), official
+
+
 def _official_test(
     source: NpzSource, groups: NDArray[Any] | None, path: Path
 ) -> NDArray[np.bool_] | None:
@@ -137,5 +163,7 @@ def _check_known(wanted: Sequence[int | str], known: list[Any], path: Path) -> N
 def _waveforms(x: NDArray[Any]) -> NDArray[np.float32]:
     """Scale integer samples to [-1, 1)."""
     if np.issubdtype(x.dtype, np.integer):
-        return x.astype(np.float32) / float(np.iinfo(x.dtype).max + 1)
+        half = 2.0 ** (8 * x.dtype.itemsize - 1)
+        zero = half if np.issubdtype(x.dtype, np.unsignedinteger) else 0.0
+        return (x.astype(np.float32) - np.float32(zero)) / np.float32(half)
     return x.astype(np.float32)

@@ -31,16 +31,17 @@ def split_indices(
         test, rest = everything[raw.official_test], everything[~raw.official_test]
         if len(test) == 0 or len(rest) == 0:
             raise UserError(f"{raw.name}: the test set holds {len(test)} of {len(raw.y)} samples.")
+        _check_official_groups(raw, test, rest)
         share = validation_fraction
     else:
-        test, rest = _take(raw, everything, test_fraction, rng, "test")
         share = validation_fraction / (1 - test_fraction)
         if share >= 1:
             raise UserError(
                 f"{raw.name}: validation_fraction + test_fraction must be below 1. "
                 f"Got {validation_fraction} + {test_fraction}."
             )
-    validation, train = _take(raw, rest, share, rng, "validation")
+        test, rest = _take(raw, everything, test_fraction, rng, ("test", "validation", "training"))
+    validation, train = _take(raw, rest, share, rng, ("validation", "training"))
     missing = sorted(set(raw.y.tolist()) - set(raw.y[train].tolist()))
     if missing:
         raise UserError(
@@ -50,13 +51,28 @@ def split_indices(
     return train, validation, test
 
 
-def _take(
-    raw: RawData, indices: Indices, fraction: float, rng: np.random.Generator, name: str
-) -> tuple[Indices, Indices]:
-    """Return a random share of ``indices`` and the rest, both sorted."""
+def _check_official_groups(raw: RawData, test: Indices, rest: Indices) -> None:
     if raw.groups is None:
-        return _take_stratified(raw, indices, fraction, rng, name)
-    return _take_groups(raw, raw.groups, indices, fraction, rng, name)
+        return
+    shared = np.intersect1d(raw.groups[test], raw.groups[rest])
+    if len(shared):
+        raise UserError(
+            f"{raw.name}: group {str(shared[0])!r} is in the test set and outside of it. Move "
+            "its samples to one side, or name no groups to accept this."
+        )
+
+
+def _take(
+    raw: RawData,
+    indices: Indices,
+    fraction: float,
+    rng: np.random.Generator,
+    splits: tuple[str, ...],
+) -> tuple[Indices, Indices]:
+    """Return a random share of ``indices``, for the first of ``splits``, and the rest; sorted."""
+    if raw.groups is None:
+        return _take_stratified(raw, indices, fraction, rng, splits[0])
+    return _take_groups(raw, raw.groups, indices, fraction, rng, splits)
 
 
 def _take_stratified(
@@ -82,18 +98,17 @@ def _take_groups(
     indices: Indices,
     fraction: float,
     rng: np.random.Generator,
-    name: str,
+    splits: tuple[str, ...],
 ) -> tuple[Indices, Indices]:
-    names, counts = np.unique(groups[indices], return_counts=True)
-    if len(names) < 2:
+    names, group = np.unique(groups[indices], return_inverse=True)
+    if len(names) < len(splits):
         raise UserError(
-            f"{raw.name}: {len(names)} group left for the {name} and training splits; "
-            "wanted at least 2, since a group is never in two splits."
+            f"{raw.name}: {len(names)} groups for the {', '.join(splits)} splits; wanted at "
+            f"least {len(splits)}, since a group is never in two splits."
         )
     order = rng.permutation(len(names))
-    reached = np.cumsum(counts[order])
-    # as many whole groups as come nearest to the share, at least one, never all
+    reached = np.cumsum(np.bincount(group)[order])
+    # as many whole groups as come nearest to the share: at least one, and one left for each split
     n = int(np.argmin(np.abs(reached - fraction * len(indices)))) + 1
-    chosen = names[order[: min(n, len(names) - 1)]]
-    inside = np.isin(groups[indices], chosen)
+    inside = np.isin(group, order[: min(n, len(names) - len(splits) + 1)])
     return indices[inside], indices[~inside]

@@ -50,7 +50,8 @@ def read_wav(path: Path, sample_rate_hz: int) -> NDArray[np.float32]:
     try:
         with wave.open(str(path), "rb") as file:
             rate, width, channels = file.getframerate(), file.getsampwidth(), file.getnchannels()
-            raw = file.readframes(file.getnframes())
+            n = file.getnframes()
+            raw = file.readframes(n)
     except (wave.Error, EOFError, OSError) as error:
         raise UserError(f"{path}: not a PCM WAV file ({error})") from None
     if rate != sample_rate_hz:
@@ -58,12 +59,19 @@ def read_wav(path: Path, sample_rate_hz: int) -> NDArray[np.float32]:
             f"{path}: {rate} Hz, but dataset.features.sample_rate_hz is {sample_rate_hz}. "
             "Resample the files, or set the rate they have."
         )
+    if width not in (1, 2, 3, 4):
+        raise UserError(f"{path}: wanted samples of 8, 16, 24 or 32 bits. Got {8 * width}.")
+    if n == 0 or len(raw) != n * width * channels:
+        raise UserError(
+            f"{path}: holds {len(raw)} bytes of sound, but its header says {n * width * channels}. "
+            "Copy it again or remove it."
+        )
     if width == 1:  # the only unsigned width
-        samples = np.frombuffer(raw, np.uint8).astype(np.float32) - 128
+        samples = np.frombuffer(raw, np.uint8).astype(np.float32) - np.float32(128)
     elif width == 3:
         padded = np.zeros((len(raw) // 3, 4), dtype=np.uint8)
         padded[:, 1:] = np.frombuffer(raw, np.uint8).reshape(-1, 3)
-        samples = padded.view("<i4")[:, 0].astype(np.float32) / 256
+        samples = padded.view("<i4")[:, 0].astype(np.float32) / np.float32(256)
     else:
         samples = np.frombuffer(raw, f"<i{width}").astype(np.float32)
     mono = samples.reshape(-1, channels).mean(axis=1)
@@ -82,7 +90,7 @@ def _fit(samples: NDArray[np.float32], length: int) -> NDArray[np.float32]:
 def _group(path: Path, pattern: str) -> str:
     try:
         found = re.search(pattern, path.name)
-        if found is None:
+        if found is None or found.group(1) is None:
             raise UserError(f"{path}: dataset.group_pattern {pattern!r} does not match its name")
         return found.group(1)
     except (re.error, IndexError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,14 @@ def _from_csv(
                 if name not in header:
                     raise UserError(f"{path}: no column {name!r}. It holds: {', '.join(header)}.")
             rows = list(reader)
-    except (UnicodeDecodeError, csv.Error) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: not a CSV file ({error})") from None
+    if source.group is None and source.step < source.window:
+        raise UserError(
+            f"{path}: windows of {source.window} rows overlap at dataset.step {source.step}, so "
+            "training and test would share rows. Name the recording's column as dataset.group, "
+            "or set dataset.step to dataset.window."
+        )
     values = np.empty((len(rows), len(channels)), dtype=np.float32)
     for index, row in enumerate(rows):
         for column, name in enumerate(channels):
@@ -56,8 +63,8 @@ def _from_csv(
                 raise UserError(
                     f"{path}:{index + 2}: column {name!r}: wanted a number. Got {row[name]!r}."
                 ) from None
-    labels = np.array([row[source.label] for row in rows])
-    groups = np.array([row[source.group] for row in rows]) if source.group else None
+    labels = _text_column(rows, source.label, path)
+    groups = _text_column(rows, source.group, path) if source.group else None
     starts = [
         start
         for first, end in _runs(labels, groups)
@@ -69,6 +76,13 @@ def _from_csv(
         )
     x = np.stack([values[start : start + source.window].T for start in starts])
     return x, labels[starts], None if groups is None else groups[starts]
+
+
+def _text_column(rows: list[dict[str, str]], name: str, path: Path) -> NDArray[np.str_]:
+    for index, row in enumerate(rows):
+        if not row[name]:
+            raise UserError(f"{path}:{index + 2}: column {name!r} is empty")
+    return np.array([row[name] for row in rows])
 
 
 def _runs(labels: NDArray[Any], groups: NDArray[Any] | None) -> list[tuple[int, int]]:
@@ -100,8 +114,9 @@ def _from_npy(
 def _load_npy(path: Path) -> NDArray[Any]:
     try:
         array = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path}: not a plain NPY file ({str(error).splitlines()[0]})") from None
     if not isinstance(array, np.ndarray):
+        array.close()
         raise UserError(f"{path}: wanted an .npy file. Got an archive.")
     return array

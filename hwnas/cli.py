@@ -1,0 +1,292 @@
+"""The command line. Heavy imports happen inside the commands."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Optional
+
+import typer
+from rich.console import Console
+
+from hwnas.errors import UserError
+
+if TYPE_CHECKING:
+    from hwnas.progress import ConsoleProgress
+
+_INTERRUPTED = 130
+
+app = typer.Typer(
+    help="Hardware-aware neural architecture search, calibrated on your own board.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+targets_app = typer.Typer(help="Boards: list, show, check.", no_args_is_help=True)
+app.add_typer(targets_app, name="targets")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Predictors = Annotated[Path, typer.Option(help="Folder of calibrated predictors.")]
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line and exit code 2 or 3."""
+    try:
+        app()
+    except UserError as error:
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _fail("interrupted; continue a search with --resume", _INTERRUPTED)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _fail(f"{error.filename}: {error.strerror}", 2)
+
+
+@app.command()
+def search(
+    config: Annotated[Path, typer.Argument(help="Experiment file (YAML).")],
+    set_: Annotated[
+        Optional[list[str]],  # noqa: UP045 - typer reads it at run time
+        typer.Option("--set", help="Replace an entry: key.subkey=value. Repeatable."),
+    ] = None,
+    resume: Annotated[bool, typer.Option(help="Continue an interrupted run.")] = False,
+    workers: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, help="Training processes; one per core by default."),
+    ] = None,
+    runs: Annotated[Path, typer.Option(help="Folder of runs.")] = Path("runs"),
+    predictors: Predictors = Path("predictors"),
+    json_: Json = False,
+) -> None:
+    """Search architectures and write runs/NAME/ with front, measurements and report."""
+    from hwnas.reporting import report
+    from hwnas.searching import search as run_search
+    from hwnas.tables import front_table
+
+    with _progress() as progress:
+        run = run_search(
+            config,
+            overrides=set_ or (),
+            resume=resume,
+            runs=runs,
+            predictors=predictors,
+            workers=workers,
+            progress=progress,
+        )
+        page = report(run.path)
+    if json_:
+        _print_json(run.front())
+        return
+    console = Console()
+    console.print(front_table(run.front()))
+    console.print(f"Report: {page}", soft_wrap=True)
+    console.print(f"Next: hwnas export {run.path}", soft_wrap=True)
+
+
+@app.command()
+def calibrate(
+    target: Annotated[str, typer.Argument(help="Target, or a path to its YAML file.")],
+    space: Annotated[str, typer.Option(help="Experiment file, or name of a search space.")],
+    samples: Annotated[int, typer.Option(min=8, help="Architectures to fit to.")] = 40,
+    held_out: Annotated[int, typer.Option(min=0, help="Architectures to judge on.")] = 20,
+    input_: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--input", help="CxHxW, such as 3x32x32, with a space's name."),
+    ] = None,
+    classes: Annotated[Optional[int], typer.Option(help="With a space's name.")] = None,  # noqa: UP045
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    predictors: Predictors = Path("predictors"),
+    json_: Json = False,
+) -> None:
+    """Measure architectures on a target and learn to predict its latency, flash and RAM."""
+    from hwnas.calibrating import calibrate as run_calibrate
+    from hwnas.tables import calibration_table
+
+    with _progress() as progress:
+        folder, fitted = run_calibrate(
+            target,
+            space,
+            input_shape=_parse_shape(input_) if input_ else None,
+            n_classes=classes,
+            samples=samples,
+            held_out=held_out,
+            seed=seed,
+            predictors=predictors,
+            progress=progress,
+        )
+    if json_:
+        _print_json({"predictor": str(folder), **fitted.report})
+        return
+    console = Console()
+    console.print(calibration_table(fitted.report))
+    console.print(f"Predictors: {folder}", soft_wrap=True)
+
+
+@app.command()
+def predict(
+    target: Annotated[str, typer.Argument(help="Calibrated target.")],
+    arch: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Architecture as JSON, or a path to it."),
+    ] = None,
+    onnx: Annotated[Optional[Path], typer.Option(help="ONNX model.")] = None,  # noqa: UP045
+    predictors: Predictors = Path("predictors"),
+    json_: Json = False,
+) -> None:
+    """Predict latency, flash, RAM and energy without measuring."""
+    from hwnas.predicting import predict as run_predict
+    from hwnas.tables import prediction_table
+
+    result = run_predict(target, arch=arch, onnx=onnx, predictors=predictors).to_dict()
+    if json_:
+        _print_json(result)
+    else:
+        Console().print(prediction_table(result))
+
+
+@app.command()
+def measure(
+    target: Annotated[str, typer.Argument(help="Target, or a path to its YAML file.")],
+    model: Annotated[Path, typer.Argument(help="ONNX model with static shapes.")],
+    json_: Json = False,
+) -> None:
+    """Measure latency, flash and RAM of any ONNX model on a target."""
+    from hwnas.measuring import measure as run_measure
+    from hwnas.tables import measurement_table
+
+    result = run_measure(target, model).to_dict()
+    if json_:
+        _print_json(result)
+    else:
+        Console().print(measurement_table(result))
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    pick: Annotated[str, typer.Option(help="knee, best, or an arch_id.")] = "knee",
+    out: Annotated[Optional[Path], typer.Option(help="Where to write.")] = None,  # noqa: UP045
+    json_: Json = False,
+) -> None:
+    """Write one front member as a deployable bundle, verified by running it again."""
+    from hwnas.exporting import export as run_export
+
+    bundle = run_export(run, pick=pick, out=out)
+    if json_:
+        _print_json(
+            {
+                "path": str(bundle.path),
+                "arch_id": bundle.candidate.architecture.arch_id,
+                "max_relative_error": bundle.max_error,
+            }
+        )
+        return
+    console = Console()
+    console.print(f"Bundle: {bundle.path}", soft_wrap=True)
+    for runtime, error in bundle.max_error.items():
+        console.print(f"  {runtime}: outputs equal the trained network's to {error:.0e}")
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")], json_: Json = False
+) -> None:
+    """Write one self-contained HTML page about a run."""
+    from hwnas.reporting import report as run_report
+
+    page = run_report(run)
+    if json_:
+        _print_json({"path": str(page)})
+    else:
+        Console().print(f"Report: {page}", soft_wrap=True)
+
+
+@app.command()
+def doctor(json_: Json = False) -> None:
+    """Say what works on this computer and how to fix what does not."""
+    from dataclasses import asdict
+
+    from hwnas.diagnosis import doctor as run_doctor
+    from hwnas.tables import findings_table
+
+    findings = run_doctor()
+    if json_:
+        _print_json([asdict(finding) for finding in findings])
+    else:
+        Console().print(findings_table(findings))
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+@targets_app.command("list")
+def targets_list(json_: Json = False) -> None:
+    """List the targets that come with hwnas."""
+    from hwnas.tables import targets_table
+    from hwnas.target_checking import list_targets
+
+    specs = list_targets()
+    if json_:
+        _print_json([spec.model_dump(mode="json") for spec in specs])
+    else:
+        Console().print(targets_table(specs))
+
+
+@targets_app.command("show")
+def targets_show(
+    name: Annotated[str, typer.Argument(help="Target, or a path to its YAML file.")],
+    json_: Json = False,
+) -> None:
+    """Show one target's description."""
+    import yaml
+
+    from hwnas.target_checking import show_target
+
+    spec = show_target(name).model_dump(mode="json")
+    if json_:
+        _print_json(spec)
+    else:
+        Console().print(yaml.safe_dump(spec, sort_keys=False), end="", highlight=False)
+
+
+@targets_app.command("check")
+def targets_check(
+    name: Annotated[str, typer.Argument(help="Target, or a path to its YAML file.")],
+    json_: Json = False,
+) -> None:
+    """Compile, compare, run and time a small network on a target."""
+    from hwnas.tables import check_table
+    from hwnas.target_checking import check_target, to_dicts
+
+    steps = check_target(name)
+    if json_:
+        _print_json(to_dicts(steps))
+    else:
+        Console().print(check_table(steps))
+    if not steps[-1].ok:
+        raise typer.Exit(3)
+
+
+def _progress() -> ConsoleProgress:
+    from hwnas.progress import ConsoleProgress
+
+    return ConsoleProgress(Console(stderr=True))
+
+
+def _parse_shape(text: str) -> tuple[int, ...]:
+    parts = text.lower().split("x")
+    if len(parts) != 3 or not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise UserError(f"--input {text}: wanted CxHxW, such as 3x32x32")
+    return tuple(int(part) for part in parts)
+
+
+def _print_json(document: Any) -> None:
+    json.dump(document, sys.stdout, indent=1)
+    sys.stdout.write("\n")
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    Console(stderr=True).print(message, style="red", highlight=False, soft_wrap=True, markup=False)
+    raise SystemExit(code)
