@@ -1,0 +1,230 @@
+"""One self-contained HTML page about a run; every value from the run is escaped."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hwnas.run_folder import RunFolder
+from hwnas.tables import exit_text
+from targets import write_atomically
+
+Document = Mapping[str, Any]
+
+_STYLE = """
+:root { color-scheme: light; }
+body { font: 15px/1.5 system-ui, sans-serif; color: #1b2733; margin: 0; background: #f6f8fa; }
+main { max-width: 1080px; margin: 0 auto; padding: 24px; }
+section { background: white; border: 1px solid #e6ebf0; border-radius: 8px; padding: 16px 24px;
+  margin: 16px 0; }
+h1 { font-size: 26px; margin: 8px 0; } h2 { font-size: 18px; margin: 4px 0 12px; }
+p.note { color: #5b6976; margin: 4px 0; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-size: 14px; }
+th, td { padding: 6px 10px; text-align: right; border-bottom: 1px solid #e6ebf0;
+  white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; }
+td.id { font-family: ui-monospace, monospace; }
+.tag { font-size: 11px; color: #5b6976; }
+.columns { display: grid; grid-template-columns: 1fr 1fr; gap: 16px; }
+@media (max-width: 800px) { .columns { grid-template-columns: 1fr; } }
+pre { background: #f6f8fa; padding: 12px; overflow-x: auto; font-size: 13px; }
+"""
+
+
+def report(run: Path) -> Path:
+    """Write ``report.html`` in a finished run's folder.
+
+    Args:
+        run: The run's folder.
+
+    Returns:
+        Path of the page. It needs no network and no other file.
+
+    Raises:
+        UserError: If the run is not finished, damaged, or of another schema version.
+    """
+    folder = RunFolder(run)
+    manifest, front = folder.manifest(), folder.front()
+    write_atomically(folder.report_html, render(manifest, front).encode())
+    return folder.report_html
+
+
+def render(manifest: Document, front: Document) -> str:
+    """Return the page.
+
+    Args:
+        manifest: Content of ``manifest.json``.
+        front: Content of ``front.json``.
+    """
+    from plotly.offline import get_plotlyjs
+
+    from hwnas.report_figures import hypervolume_figure, pareto_figure, prediction_figure
+
+    title = f"{front['run']} on {front['target']}"
+    sections = [
+        _section(
+            "Accuracy against cost",
+            _figure(pareto_figure(front)),
+            "Gray: trained, cost predicted. Blue: measured on the target. The front was chosen "
+            "on the validation split; the table gives test accuracy.",
+        ),
+        _section("Pareto front", _front_table(front), _front_note(front)),
+        '<div class="columns">',
+        _section("Predicted against measured", _figure(prediction_figure(front))),
+        _section("Progress of the search", _figure(hypervolume_figure(front))),
+        "</div>",
+        _section("Calibration of the predictors", _calibration(front)),
+        _section("Settings and versions", _settings(manifest)),
+    ]
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>hwnas: {_text(title)}</title><style>{_STYLE}</style>"
+        f"<script>{get_plotlyjs()}</script></head><body><main>"
+        f"<h1>{_text(title)}</h1>{_summary(front)}{''.join(sections)}</main></body></html>"
+    )
+
+
+def _summary(front: Document) -> str:
+    counts = front["counts"]
+    members = sum(c["on_front"] for c in front["candidates"])
+    limits = ", ".join(
+        f"{c['name']} {c['bound'] * c['shown_per_si']:g}" for c in front["constraints"]
+    )
+    text = (
+        f"{counts['evaluated']} architectures trained, {counts['infeasible']} rejected by limits "
+        f"before training, {counts['repeated']} repeats skipped, {counts['failed']} failed; "
+        f"{members} on the front; hypervolume {front['hypervolume']['value']:.4f}. "
+        f"Limits: {limits or 'none'}."
+    )
+    return f'<p class="note">{_text(text)}</p>'
+
+
+def _front_note(front: Document) -> str:
+    return (
+        "Accuracy on the test split with its 95 % interval. Latency: measured, mean over the "
+        "exits' shares; worst: through every exit. Energy: modelled, with a range, not measured. "
+        "Differences smaller than the intervals are ties."
+    )
+
+
+def _front_table(front: Document) -> str:
+    heads = (
+        "architecture",
+        "exits",
+        "test accuracy",
+        "seeds",
+        "latency ms",
+        "worst ms",
+        "P99 ms",
+        "energy mJ",
+        "inferences/J",
+        "flash KiB",
+        "RAM KiB",
+        "MACs",
+    )
+    rows = []
+    members = [c for c in front["candidates"] if c["on_front"]]
+    for member in sorted(members, key=lambda c: c["metrics"]["latency_s"]["value"]):
+        m = member["metrics"]
+        accuracy, energy = m["accuracy"], m["energy_j"]
+        rows.append(
+            (
+                member["arch_id"],
+                exit_text(member["deployment"]["exit_shares"]),
+                f"{100 * accuracy['value']:.1f} % "
+                f"({100 * accuracy['low']:.1f} to {100 * accuracy['high']:.1f})",
+                str(accuracy["seeds"]),
+                _with_tag(f"{1e3 * m['latency_s']['value']:.4f}", m["latency_s"]),
+                f"{1e3 * m['worst_latency_s']['value']:.4f}",
+                f"{1e3 * m['latency_p99_s']['value']:.4f}",
+                _with_tag(
+                    f"{1e3 * energy['value']:.3f} "
+                    f"({1e3 * energy['low']:.3f} to {1e3 * energy['high']:.3f})",
+                    energy,
+                ),
+                f"{m['inferences_per_joule']['value']:.0f}",
+                f"{m['flash_bytes']['value'] / 1024:.0f}",
+                f"{m['peak_ram_bytes']['value'] / 1024:.0f}",
+                f"{m['macs']['value']:,.0f}",
+            )
+        )
+    return _table(heads, rows)
+
+
+def _calibration(front: Document) -> str:
+    report = front["calibration"]
+    held_out = report.get("held_out")
+    if held_out is None:
+        return '<p class="note">No held-out architectures were measured.</p>'
+    heads = ("", "MAPE", "within 5 %", "within 10 %", "Spearman", "Kendall")
+    rows = [
+        _agreement("predictor, held-out architectures", held_out["latency_s"]),
+        _agreement("MACs alone, the same ones", held_out["macs_baseline"]),
+    ]
+    if front["front_prediction"] is not None:
+        rows.append(_agreement("predictor, measured front", front["front_prediction"]))
+    note = (
+        f"Fitted to {report['n_fitted']} architectures, judged on {report['n_held_out']} random "
+        f"others; {held_out['interval_coverage']:.0%} of them inside the 90 % interval."
+    )
+    return f'{_table(heads, rows)}<p class="note">{_text(note)}</p>'
+
+
+def _agreement(label: str, a: Document) -> tuple[str, ...]:
+    def rank(value: float | None) -> str:
+        return "-" if value is None else f"{value:.3f}"
+
+    return (
+        label,
+        f"{a['mape']:.1%}",
+        f"{a['within_5']:.0%}",
+        f"{a['within_10']:.0%}",
+        rank(a["spearman"]),
+        rank(a["kendall"]),
+    )
+
+
+def _settings(manifest: Document) -> str:
+    import yaml
+
+    shown = {"config": manifest["config"], "environment": manifest["environment"]}
+    return f"<pre>{_text(yaml.safe_dump(shown, sort_keys=False))}</pre>"
+
+
+def _section(title: str, body: str, note: str = "") -> str:
+    noted = f'<p class="note">{_text(note)}</p>' if note else ""
+    return f"<section><h2>{_text(title)}</h2>{noted}{body}</section>"
+
+
+def _figure(figure: Any) -> str:
+    # plotly escapes "<" in the data it writes into the script
+    text: str = figure.to_html(full_html=False, include_plotlyjs=False, config={"responsive": True})
+    return text
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str | _Html]]) -> str:
+    head = "".join(f"<th>{_text(h)}</th>" for h in heads)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{_cell(cell)}</td>" for cell in row) + "</tr>" for row in rows
+    )
+    return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
+
+
+class _Html(str):
+    """Text that is HTML already."""
+
+
+def _with_tag(text: str, metric: Document) -> _Html:
+    return _Html(f'{_text(text)} <span class="tag">{_text(str(metric["provenance"]))}</span>')
+
+
+def _cell(cell: str | _Html) -> str:
+    return cell if isinstance(cell, _Html) else _text(cell)
+
+
+def _text(text: str) -> str:
+    return html.escape(text)

@@ -1,0 +1,170 @@
+"""Tables for the terminal; here, and only here and in the report, units become ms, mJ and KiB."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from hwnas.diagnosis import Finding
+from hwnas.target_checking import CheckStep
+from targets import TargetSpec
+
+Document = Mapping[str, Any]
+
+
+def front_table(front: Document) -> Table:
+    """Return the front members, cheapest first."""
+    members = [c for c in front["candidates"] if c["on_front"]]
+    table = Table(
+        title=f"Pareto front of {front['run']!r} on {front['target']}",
+        caption="accuracy: test split, 95 % interval; latency: measured, mean over exits; "
+        "energy: modelled (no power meter)",
+    )
+    for heading in ("arch_id", "exits"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("accuracy", "seeds", "latency ms", "P99 ms", "energy mJ", "flash KiB"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("RAM KiB", justify="right", no_wrap=True)
+    for member in sorted(members, key=lambda c: c["metrics"]["latency_s"]["value"]):
+        metrics = member["metrics"]
+        accuracy = metrics["accuracy"]
+        table.add_row(
+            member["arch_id"],
+            exit_text(member["deployment"]["exit_shares"]),
+            f"{100 * accuracy['value']:.1f} % "
+            f"({100 * accuracy['low']:.1f}-{100 * accuracy['high']:.1f})",
+            str(accuracy["seeds"]),
+            f"{1e3 * metrics['latency_s']['value']:.4f}",
+            f"{1e3 * metrics['latency_p99_s']['value']:.4f}",
+            f"{1e3 * metrics['energy_j']['value']:.3f}",
+            f"{metrics['flash_bytes']['value'] / 1024:.0f}",
+            f"{metrics['peak_ram_bytes']['value'] / 1024:.0f}",
+        )
+    return table
+
+
+def exit_text(shares: Sequence[float]) -> str:
+    """Return the share of samples that leaves at each exit, such as ``62/38 %``."""
+    return "/".join(f"{100 * share:.0f}" for share in shares) + " %"
+
+
+def calibration_table(report: Document) -> Table:
+    """Return the held-out agreement of predictors beside the MACs baseline."""
+    table = Table(
+        title=f"Calibration on {report['n_fitted']} architectures, "
+        f"judged on {report['n_held_out']} others"
+    )
+    table.add_column("")
+    for heading in ("MAPE", "within 5 %", "within 10 %", "Spearman", "Kendall"):
+        table.add_column(heading, justify="right")
+    held_out = report.get("held_out")
+    if held_out is None:
+        return table
+    for label, key in (("predictor", "latency_s"), ("MACs alone", "macs_baseline")):
+        a = held_out[key]
+        table.add_row(
+            label,
+            f"{a['mape']:.1%}",
+            f"{a['within_5']:.0%}",
+            f"{a['within_10']:.0%}",
+            f"{a['spearman']:.3f}",
+            f"{a['kendall']:.3f}",
+        )
+    table.caption = (
+        f"{held_out['interval_coverage']:.0%} of latencies inside the 90 % interval; "
+        f"flash MAPE {held_out['flash_mape']:.1%}, peak RAM MAPE {held_out['peak_ram_mape']:.1%}"
+    )
+    return table
+
+
+def prediction_table(prediction: Document) -> Table:
+    """Return predicted costs with their intervals."""
+    table = _cost_table(f"Predicted on {prediction['target']}")
+    for label, key, scale, unit in _COSTS:
+        cost = prediction[key]
+        table.add_row(
+            label,
+            f"{cost['mean'] * scale:.4g} {unit}",
+            f"{cost['low'] * scale:.4g} to {cost['high'] * scale:.4g}",
+            "predicted" if cost["in_domain"] else "predicted, outside the calibrated range",
+        )
+    energy = prediction["energy_j"]
+    table.add_row(*_energy_row(energy))
+    return table
+
+
+def measurement_table(measurement: Document) -> Table:
+    """Return measured costs of a model."""
+    table = _cost_table(f"Measured on {measurement['target']}")
+    latency = measurement["latency_s"]
+    table.add_row(
+        "latency, median",
+        f"{1e3 * latency['value']:.4g} ms",
+        f"{1e3 * latency['low']:.4g} to {1e3 * latency['high']:.4g}",
+        f"{latency['provenance']}, {latency['samples']} inferences",
+    )
+    table.add_row("latency, P99", f"{1e3 * latency['p99']:.4g} ms", "", latency["provenance"])
+    for label, key, scale, unit in _COSTS[1:]:
+        cost = measurement[key]
+        table.add_row(label, f"{cost['value'] * scale:.4g} {unit}", "", cost["provenance"])
+    if "energy_j" in measurement:
+        table.add_row(*_energy_row(measurement["energy_j"]))
+    else:
+        table.caption = f"no energy: {measurement['no_energy_because']}"
+    return table
+
+
+def targets_table(specs: Sequence[TargetSpec]) -> Table:
+    """Return one row per target."""
+    table = Table("target", "backend", "latency is", "description")
+    for spec in specs:
+        table.add_row(spec.name, spec.backend, spec.provenance, spec.description)
+    return table
+
+
+def check_table(steps: Sequence[CheckStep]) -> Table:
+    """Return one row per step of a target check."""
+    table = Table("step", "", "")
+    for step in steps:
+        table.add_row(step.name, _mark(step.ok), step.detail)
+    return table
+
+
+def findings_table(findings: Sequence[Finding]) -> Table:
+    """Return one row per finding, with the fix where something does not work."""
+    table = Table("", "", "found", "fix")
+    for finding in findings:
+        fix = "" if finding.ok else finding.fix
+        table.add_row(finding.name, _mark(finding.ok), finding.detail, fix)
+    return table
+
+
+_COSTS = (
+    ("latency", "latency_s", 1e3, "ms"),
+    ("flash", "flash_bytes", 1 / 1024, "KiB"),
+    ("peak RAM", "peak_ram_bytes", 1 / 1024, "KiB"),
+)
+
+
+def _cost_table(title: str) -> Table:
+    table = Table(title=title)
+    table.add_column("")
+    table.add_column("value", justify="right")
+    table.add_column("interval", justify="right")
+    table.add_column("provenance")
+    return table
+
+
+def _energy_row(energy: Document) -> tuple[str, str, str, str]:
+    return (
+        "energy",
+        f"{1e3 * energy['energy_j']:.4g} mJ",
+        f"{1e3 * energy['low_j']:.4g} to {1e3 * energy['high_j']:.4g}",
+        f"{energy['provenance']}, {energy['boundary']}",
+    )
+
+
+def _mark(ok: bool) -> str:
+    return "[green]ok[/]" if ok else "[red]fails[/]"
