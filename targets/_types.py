@@ -21,7 +21,9 @@ Provenance: TypeAlias = Literal["measured", "emulated", "vendor_estimate", "pred
 Boundary: TypeAlias = Literal["inference_net", "inference_gross", "system"]
 """What an energy includes: without idle power, with it, or the whole product."""
 
-FailureStage: TypeAlias = Literal["compile", "parity", "connect", "upload", "run", "timeout", "meter"]
+FailureStage: TypeAlias = Literal[
+    "compile", "parity", "connect", "upload", "run", "timeout", "meter"
+]
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Artifact:
         peak_ram_bytes: Largest sum of live activations, inputs and outputs included.
         compile_s: Seconds the toolchain took (0 when it came from the cache).
         parity_max_abs_error: Largest absolute difference from ONNX Runtime's outputs.
+        input_shapes: Of the model's float32 inputs, batch axis included.
     """
 
     target: str
@@ -67,6 +70,7 @@ class Artifact:
     peak_ram_bytes: int
     compile_s: float
     parity_max_abs_error: float
+    input_shapes: tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True)

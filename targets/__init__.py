@@ -1,0 +1,63 @@
+"""Where a model runs and how it is measured: devices with their toolchains; they see ONNX."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from targets._registry import create
+    from targets._types import (
+        Artifact,
+        Boundary,
+        Failure,
+        MeasureConfig,
+        Measurement,
+        Provenance,
+        Target,
+    )
+    from targets.atomic_file import write_atomically
+    from targets.measurement_log import MeasurementLog, measurement_from_dict, result_to_dict
+    from targets.spec import EnergyModel, TargetSpec, load_spec, names
+
+__all__ = [
+    # targets
+    "create",
+    "names",
+    "load_spec",
+    "Target",
+    "TargetSpec",
+    "EnergyModel",
+    # what they make and tell
+    "Artifact",
+    "MeasureConfig",
+    "Measurement",
+    "Failure",
+    "Provenance",
+    "Boundary",
+    # on disk
+    "MeasurementLog",
+    "result_to_dict",
+    "measurement_from_dict",
+    "write_atomically",
+]
+
+_HOMES = {
+    "create": "_registry",
+    "names": "spec",
+    "load_spec": "spec",
+    "TargetSpec": "spec",
+    "EnergyModel": "spec",
+    "MeasurementLog": "measurement_log",
+    "result_to_dict": "measurement_log",
+    "measurement_from_dict": "measurement_log",
+    "write_atomically": "atomic_file",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'targets' has no attribute {name!r}")
+    return getattr(import_module(f"targets.{_HOMES.get(name, '_types')}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

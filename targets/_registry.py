@@ -1,0 +1,58 @@
+"""From a target's name to a `Target`; backends are imported when first used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from targets.spec import load_spec
+
+if TYPE_CHECKING:
+    from targets._types import Target
+
+ENTRY_POINT_GROUP = "hwnas.target_backends"
+
+_BUILT_IN = {
+    "tvm": "targets.tvm_target:TvmTarget",
+    "onnxruntime": "targets.onnxruntime_target:OnnxRuntimeTarget",
+}
+
+
+def create(name_or_path: str | Path, cache_dir: Path | None = None) -> Target:
+    """Make a target; nothing is started before its first use.
+
+    Args:
+        name_or_path: A packaged target, or the path of a YAML file.
+        cache_dir: Where artifacts and measurements are kept; by default
+            ``$HWNAS_CACHE``, else ``hwnas`` in the user's cache folder.
+
+    Raises:
+        ValueError: If there is no such target, or its description or backend is wrong.
+    """
+    spec = load_spec(name_or_path)
+    backend = _backend(spec.backend)
+    if backend is None:
+        raise ValueError(
+            f"target {spec.name!r}: backend: unknown {spec.backend!r}. "
+            f"Known: {', '.join(backend_names())}. "
+            f"A plug-in registers its own in the entry-point group {ENTRY_POINT_GROUP!r}."
+        )
+    target: Target = backend(spec, cache_dir=cache_dir)
+    return target
+
+
+def backend_names() -> tuple[str, ...]:
+    """Return the names of all registered backends."""
+    plugged = {entry.name for entry in entry_points(group=ENTRY_POINT_GROUP)}
+    return tuple(sorted(plugged | set(_BUILT_IN)))
+
+
+def _backend(name: str) -> Any:
+    if name in _BUILT_IN:
+        module, attribute = _BUILT_IN[name].split(":")
+        return getattr(import_module(module), attribute)
+    for entry in entry_points(group=ENTRY_POINT_GROUP, name=name):
+        return entry.load()
+    return None

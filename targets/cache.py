@@ -1,0 +1,97 @@
+"""Artifacts and measurements, kept by what they were made from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from targets._types import Artifact, MeasureConfig, Measurement
+from targets.atomic_file import write_atomically
+from targets.device_state import cpu_model, toolchain_versions
+from targets.measurement_log import measurement_from_dict, result_to_dict
+from targets.spec import TargetSpec
+
+_log = logging.getLogger(__name__)
+
+
+def default_cache_dir() -> Path:
+    """Return ``$HWNAS_CACHE``, else ``hwnas`` in the user's cache folder (XDG)."""
+    if chosen := os.environ.get("HWNAS_CACHE"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hwnas"
+
+
+class Cache:
+    """Content-addressed store; an entry that is damaged counts as missing.
+
+    Args:
+        spec: Target whose entries these are.
+        code_version: Of whatever else shapes an artifact, such as schedule rules.
+        suffix: Of artifact files.
+        folder: Root of the store, `default_cache_dir` by default.
+    """
+
+    def __init__(
+        self, spec: TargetSpec, code_version: str, suffix: str, folder: Path | None = None
+    ) -> None:
+        self._folder = folder or default_cache_dir()
+        self._suffix = suffix
+        self._context = json.dumps(
+            [spec.fingerprint, code_version, cpu_model(), toolchain_versions()], sort_keys=True
+        )
+
+    def artifact(self, model_sha256: str) -> Artifact | None:
+        """Return the artifact made from a model, with ``compile_s = 0``."""
+        path = self._artifact_path(model_sha256)
+        try:
+            fields = json.loads(path.with_suffix(".json").read_bytes())
+            if hashlib.sha256(path.read_bytes()).hexdigest() != fields["sha256"]:
+                raise ValueError("checksum does not match")
+            shapes = tuple(tuple(shape) for shape in fields["input_shapes"])
+            return Artifact(**fields | {"path": path, "input_shapes": shapes, "compile_s": 0.0})
+        except FileNotFoundError:
+            return None
+        except (KeyError, TypeError, ValueError) as error:
+            _log.warning("%s: ignored a damaged cache entry (%s)", path, error)
+            return None
+
+    def store_artifact(self, artifact: Artifact) -> Artifact:
+        """Copy an artifact's file into the cache; return the artifact at its new path."""
+        path = self._artifact_path(artifact.model_sha256)
+        stored = replace(artifact, path=path)
+        write_atomically(path, artifact.path.read_bytes())
+        # the description last: without it there is no entry
+        write_atomically(
+            path.with_suffix(".json"), json.dumps(asdict(stored) | {"path": path.name}).encode()
+        )
+        return stored
+
+    def measurement(self, artifact: Artifact, config: MeasureConfig) -> Measurement | None:
+        """Return an earlier measurement of an artifact, taken the same way."""
+        path = self._measurement_path(artifact, config)
+        try:
+            return measurement_from_dict(json.loads(path.read_bytes()))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            _log.warning("%s: ignored a damaged cache entry (%s)", path, error)
+            return None
+
+    def store_measurement(self, artifact: Artifact, measurement: Measurement) -> None:
+        """Keep a measurement."""
+        path = self._measurement_path(artifact, measurement.config)
+        write_atomically(path, json.dumps(result_to_dict(measurement)).encode())
+
+    def _artifact_path(self, model_sha256: str) -> Path:
+        return self._folder / "artifacts" / f"{self._key(model_sha256)}{self._suffix}"
+
+    def _measurement_path(self, artifact: Artifact, config: MeasureConfig) -> Path:
+        key = self._key(artifact.sha256, json.dumps(asdict(config), sort_keys=True))
+        return self._folder / "measurements" / f"{key}.json"
+
+    def _key(self, *parts: str) -> str:
+        return hashlib.sha256("\n".join((self._context, *parts)).encode()).hexdigest()

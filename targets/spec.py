@@ -1,0 +1,138 @@
+"""A target described by a YAML file: ``targets/boards/<name>.yaml`` or the user's own."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from targets._types import Provenance
+
+BOARDS = Path(__file__).parent / "boards"
+
+_Positive: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_NotNegative: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_Text: TypeAlias = Annotated[str, Field(min_length=1)]
+
+
+class EnergyModel(BaseModel):
+    """Parameters of the modelled gross energy of one inference.
+
+    ``E = static_power_w * latency + MACs * energy_per_mac_j + bytes * energy_per_byte_j``
+
+    Args:
+        static_power_w: Power drawn by the used cores whatever they do, watts.
+        energy_per_mac_j: Of one multiply-accumulate, instruction overhead included, joules.
+        energy_per_byte_j: Of one byte moved between memory and core, joules.
+        relative_uncertainty: Half-width of the plausible range, relative to ``E``.
+        source: Where the parameters come from.
+
+    References:
+        Horowitz (2014), Computing's energy problem, ISSCC, Fig. 1.1.9.
+        doi:10.1109/ISSCC.2014.6757323
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    static_power_w: _NotNegative
+    energy_per_mac_j: _NotNegative
+    energy_per_byte_j: _NotNegative
+    relative_uncertainty: Annotated[float, Field(ge=0, lt=1)]
+    source: _Text
+
+
+class TargetSpec(BaseModel):
+    """Description of a target.
+
+    Args:
+        name: Of the target; what measurements and predictors are filed under.
+        description: One line for people.
+        backend: Registered target backend: ``tvm``, ``onnxruntime`` or a plug-in's.
+        threads: Threads an inference may use.
+        tvm_target: Options of the TVM target, such as ``mcpu``; ``mcpu: native`` is this CPU.
+        provenance: What its latencies are: ``measured``, or ``emulated``.
+        energy_model: Used while no power meter is attached.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    description: _Text
+    backend: _Text
+    threads: Annotated[int, Field(ge=1)] = 1
+    tvm_target: dict[str, str | int | list[str]] = {}
+    provenance: Provenance = "measured"
+    energy_model: EnergyModel
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over everything that can change a measurement."""
+        content = self.model_dump_json(exclude={"description", "energy_model"})
+        return hashlib.sha256(content.encode()).hexdigest()
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of the packaged targets."""
+    return tuple(sorted(path.stem for path in BOARDS.glob("*.yaml")))
+
+
+def load_spec(name_or_path: str | Path) -> TargetSpec:
+    """Read a target's description.
+
+    Args:
+        name_or_path: A packaged target, or the path of a YAML file.
+
+    Raises:
+        ValueError: If there is no such target, or the file is not a description;
+            one line says which file and key, what was wanted and what came.
+    """
+    text = str(name_or_path)
+    if text in names():
+        return _read(BOARDS / f"{text}.yaml")
+    path = Path(text)
+    if path.suffix in (".yaml", ".yml"):
+        return _read(path)
+    raise ValueError(
+        f"target: unknown name {text!r}.{_did_you_mean(text, names())} "
+        f"Known: {', '.join(names())}, or the path of a YAML file."
+    )
+
+
+def _read(path: Path) -> TargetSpec:
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(document, dict):
+        raise ValueError(f"{path}: wanted a mapping of keys, got {type(document).__name__}")
+    try:
+        return TargetSpec.model_validate(document)
+    except ValidationError as error:
+        raise ValueError(f"{path}: {_one_line(error)}") from None
+
+
+def _one_line(error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"{key}: unknown key.{_did_you_mean(str(first['loc'][-1]), _known(first['loc']))}"
+    if first["type"] == "missing":
+        return f"{key}: missing"
+    return f"{key}: {first['msg']}, got {first['input']!r}"
+
+
+def _known(location: tuple[int | str, ...]) -> tuple[str, ...]:
+    model: Any = EnergyModel if location[0] == "energy_model" else TargetSpec
+    return tuple(model.model_fields)
+
+
+def _did_you_mean(word: str, known: tuple[str, ...]) -> str:
+    close = difflib.get_close_matches(word, known, n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""

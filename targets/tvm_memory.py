@@ -1,0 +1,61 @@
+"""Peak memory of a compiled Relax module, from its memory plan."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from tvm import IRModule, ir, relax, tirx
+
+
+def peak_ram_bytes(planned: IRModule) -> int:
+    """Return the bytes of activations a run holds at its peak, weights excluded.
+
+    The storages that TVM planned are all held throughout a run. To them come the
+    largest workspace of any kernel (such as a padded copy of its input), the
+    inputs and the outputs.
+
+    Args:
+        planned: After ``StaticPlanBlockMemory``.
+    """
+    main = planned["main"]
+    storages = 0
+
+    def add_storage(expression: Any) -> None:
+        nonlocal storages
+        if _calls(expression, "relax.memory.alloc_storage"):
+            storages += math.prod(int(extent) for extent in expression.args[0].values)
+
+    relax.analysis.post_order_visit(main, add_storage)
+    kernels = (f for _, f in planned.functions_items() if isinstance(f, tirx.PrimFunc))
+    workspace = max((_workspace_bytes(kernel) for kernel in kernels), default=0)
+    inputs = sum(_type_bytes(parameter.ty) for parameter in main.params)
+    return storages + workspace + inputs + _type_bytes(main.ret_ty)
+
+
+def _calls(expression: Any, operator: str) -> bool:
+    return (
+        isinstance(expression, relax.Call)
+        and isinstance(expression.op, ir.Op)
+        and expression.op.name == operator
+    )
+
+
+def _workspace_bytes(kernel: tirx.PrimFunc) -> int:
+    """Buffers a kernel allocates in memory; register tiles have the scope ``local``."""
+    return sum(
+        math.prod(int(extent) for extent in buffer.shape) * _itemsize(buffer.dtype)
+        for buffer in kernel.body.block.alloc_buffers
+        if buffer.scope() in ("", "global")
+    )
+
+
+def _type_bytes(kind: Any) -> int:
+    if isinstance(kind, ir.TupleType | relax.TupleType):
+        return sum(_type_bytes(field) for field in kind.fields)
+    return math.prod(int(extent) for extent in kind.shape) * _itemsize(kind.dtype)
+
+
+def _itemsize(dtype: Any) -> int:
+    return np.dtype(str(dtype)).itemsize
