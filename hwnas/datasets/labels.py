@@ -21,8 +21,8 @@ def encode_labels(labels: NDArray[Any], where: str) -> tuple[NDArray[np.int64], 
     if labels.ndim != 1:
         raise UserError(f"{where}: wanted one label per sample. Got shape {labels.shape}.")
     if np.issubdtype(labels.dtype, np.floating):
-        if not np.all(labels == np.floor(labels)):
-            raise UserError(f"{where}: labels are fractions; wanted classes")
+        if not np.all(np.isfinite(labels) & (labels == np.floor(labels))):
+            raise UserError(f"{where}: labels hold fractions or NaN; wanted classes")
         labels = labels.astype(np.int64)
     names, y = np.unique(labels, return_inverse=True)
     return y.astype(np.int64), tuple(str(name) for name in names)

@@ -59,7 +59,8 @@ def log_mel(waveforms: NDArray[np.float32], config: LogMel) -> NDArray[np.float3
         blocks.append(np.log(power @ filters.T + _EPSILON))
     spectrogram = np.concatenate(blocks)
     spectrogram -= spectrogram.max(axis=(1, 2), keepdims=True)
-    return (np.maximum(spectrogram, -_FLOOR) / 3 + 1.5)[:, None].astype(np.float32)
+    scaled: NDArray[np.float32] = np.maximum(spectrogram, -_FLOOR) / 3 + 1.5
+    return scaled[:, None].astype(np.float32, copy=False)
 
 
 def mel_filters(config: LogMel, window: int) -> NDArray[np.float32]:

@@ -74,8 +74,8 @@ def read_wav(path: Path, sample_rate_hz: int) -> NDArray[np.float32]:
         samples = padded.view("<i4")[:, 0].astype(np.float32) / np.float32(256)
     else:
         samples = np.frombuffer(raw, f"<i{width}").astype(np.float32)
-    mono = samples.reshape(-1, channels).mean(axis=1)
-    return (mono / 2 ** (8 * width - 1)).astype(np.float32)
+    mono: NDArray[np.float32] = samples.reshape(-1, channels).mean(axis=1)
+    return mono / np.float32(2 ** (8 * width - 1))
 
 
 def _fit(samples: NDArray[np.float32], length: int) -> NDArray[np.float32]:
