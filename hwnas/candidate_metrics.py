@@ -14,7 +14,7 @@ from hwnas.front import Candidate, Deployment, Metric
 from hwnas.study import Evaluated
 from latency_predictors import MeasuredArchitecture, modelled_energy
 from search_spaces import SearchSpace, Stage, total_macs, total_params
-from targets import EnergyModel, Provenance
+from targets import Boundary, EnergyModel, Provenance
 
 _P99_DRAWS = 20_000
 
@@ -119,7 +119,7 @@ def energy_metrics(
     low = expected_cost(shares, [e.low_j for e in stages])
     high = expected_cost(shares, [e.high_j for e in stages])
     worst = total_energy(stages)
-    boundary = "inference_gross"
+    boundary: Boundary = "inference_gross"
     return {
         "energy_j": Metric(expected, "modelled", low, high, boundary=boundary),
         "worst_energy_j": Metric(

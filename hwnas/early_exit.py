@@ -124,4 +124,4 @@ def _confidence(logits: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
 def _exits(confidence: NDArray[np.float64], thresholds: Sequence[float]) -> NDArray[np.int64]:
     confident = np.ones(confidence.shape, dtype=np.bool_)
     confident[:-1] = confidence[:-1] >= np.asarray(thresholds).reshape(-1, 1)
-    return confident.argmax(axis=0)
+    return np.asarray(confident.argmax(axis=0), dtype=np.int64)

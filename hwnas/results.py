@@ -12,6 +12,7 @@ import numpy as np
 from hwnas.finalists import FRONT_PHASE
 from hwnas.front import ParetoFront, to_csv
 from hwnas.pareto import ObjectiveScale, is_non_dominated
+from hwnas.predictor_store import PREDICTOR_FILE, RECORDS_FILE
 from hwnas.run_folder import SCHEMA_VERSION
 from hwnas.search_context import SearchContext
 from hwnas.study import Evaluated
@@ -31,7 +32,7 @@ def write_results(context: SearchContext, front: ParetoFront, predictor_folder: 
     """
     evaluated = context.study.evaluated()
     _refit(context, predictor_folder)
-    own = TargetPredictors.load(context.run.path / "predictor.json")
+    own = TargetPredictors.load(context.run.path / PREDICTOR_FILE)
     document = {
         "schema_version": SCHEMA_VERSION,
         "run": context.config.name,
@@ -90,11 +91,11 @@ def _evaluation(evaluated: Evaluated, front: ParetoFront) -> dict[str, Any]:
 def _refit(context: SearchContext, folder: Path) -> None:
     """Add the front's measurements to the target's records and fit its predictors anew."""
     new = MeasurementRecords(context.run.measurements).measured(context.space, FRONT_PHASE)
-    shared = MeasurementRecords(folder / "measurements.jsonl")
+    shared = MeasurementRecords(folder / RECORDS_FILE)
     known = {m.measurements[0].measured_at for m in shared.measured(context.space)}
     for item in new:
         if item.measurements[0].measured_at not in known:
             shared.append(FRONT_PHASE, item.architecture, item.measurements)
     predictors = fit_predictors(context.target.name, shared.measured(context.space))
-    predictors.report = TargetPredictors.load(folder / "predictor.json").report
-    predictors.save(folder / "predictor.json")
+    predictors.report = TargetPredictors.load(folder / PREDICTOR_FILE).report
+    predictors.save(folder / PREDICTOR_FILE)

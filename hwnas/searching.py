@@ -19,7 +19,14 @@ from hwnas.evaluation import evaluate_candidates
 from hwnas.finalists import measured_front
 from hwnas.objectives import constraints_of, objectives_of
 from hwnas.pareto import ObjectiveScale
-from hwnas.predictor_store import calibrate_into, load_predictors, predictor_folder
+from hwnas.predictor_store import (
+    PREDICTOR_FILE,
+    RECORDS_FILE,
+    SpaceDescription,
+    calibrate_into,
+    load_predictors,
+    predictor_folder,
+)
 from hwnas.progress import ProgressReporter, SilentProgress
 from hwnas.results import write_results
 from hwnas.run_folder import SCHEMA_VERSION, RunFolder, environment
@@ -153,7 +160,7 @@ def _prepare(context: SearchContext, predictor_root: Path) -> SearchContext:
 
 
 def _load_or_calibrate(context: SearchContext, root: Path) -> TargetPredictors:
-    own = context.run.path / "predictor.json"
+    own = context.run.path / PREDICTOR_FILE
     if own.exists():
         return TargetPredictors.load(own)
     folder = predictor_folder(root, context.target, context.space)
@@ -162,7 +169,11 @@ def _load_or_calibrate(context: SearchContext, root: Path) -> TargetPredictors:
         predictors = calibrate_into(
             folder,
             context.target,
-            context.space,
+            SpaceDescription(
+                context.config.space,
+                context.dataset.input_shape,
+                len(context.dataset.class_names),
+            ),
             samples=context.config.calibration.samples,
             held_out=context.config.calibration.held_out,
             seed=context.config.seed,
@@ -170,7 +181,7 @@ def _load_or_calibrate(context: SearchContext, root: Path) -> TargetPredictors:
         )
     else:
         context.progress.message(f"Predictors of {context.target.name} loaded from {folder}")
-    shutil.copyfile(folder / "measurements.jsonl", context.run.measurements)
+    shutil.copyfile(folder / RECORDS_FILE, context.run.measurements)
     # the run keeps its own: a resumed search must see the predictors it began with
     predictors.save(own)
     return predictors

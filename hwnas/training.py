@@ -121,7 +121,7 @@ def _step(
         exit_loss = functional.cross_entropy(logits, y, label_smoothing=smoothing)
         loss = loss + config.exit_loss_weight * exit_loss
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     return loss.detach()
 

@@ -123,7 +123,8 @@ class DepthwiseSeparableSpace:
         from search_spaces.blocks import ConvBnAct, InvertedResidual
 
         plan = self._plan(arch)
-        shape, modules = self.input_shape, []
+        shape = self.input_shape
+        modules: list[nn.Module] = []
         for index, blocks in enumerate(plan.blocks):
             layers: list[nn.Module] = []
             if index == 0:

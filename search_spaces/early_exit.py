@@ -101,7 +101,8 @@ class EarlyExitSpace:
         """Cut the network at its exits; see `SearchSpace`."""
         base = self._base_architecture(arch)
         exits, stages = self._exits(arch, base), []
-        shape, workloads = self.input_shape, []
+        shape = self.input_shape
+        workloads: list[Workload] = []
         for i, trunk in enumerate(self.base.trunk(base)):
             workloads += trunk.workloads
             if i in exits:

@@ -24,8 +24,10 @@ def initialize_weights(network: nn.Module, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
-            mode = "fan_out" if isinstance(module, nn.Conv2d) and module.groups == 1 else "fan_in"
-            nn.init.kaiming_normal_(module.weight, mode=mode, generator=generator)
+            dense_conv = isinstance(module, nn.Conv2d) and module.groups == 1
+            nn.init.kaiming_normal_(
+                module.weight, mode="fan_out" if dense_conv else "fan_in", generator=generator
+            )
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.BatchNorm2d):

@@ -46,7 +46,8 @@ def stage_models(network: nn.Module, input_shape: Shape) -> tuple[onnx.ModelProt
     """
     if not isinstance(network, StagedNetwork):
         raise TypeError(f"network must be a StagedNetwork. Got {type(network).__name__}.")
-    deployed = copy.deepcopy(network).to("cpu", memory_format=torch.contiguous_format).eval()
+    deployed = copy.deepcopy(network).eval()
+    deployed.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     x = torch.zeros(1, *input_shape)
     models = []
     last = len(deployed.stages) - 1
@@ -66,7 +67,7 @@ def _export(module: nn.Module, x: Tensor, is_last: bool) -> onnx.ModelProto:
         torch.onnx.export(
             module.eval(),
             (x,),
-            buffer,
+            buffer,  # type: ignore[arg-type]
             dynamo=False,
             opset_version=OPSET,
             input_names=[INPUT],
