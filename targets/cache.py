@@ -59,10 +59,10 @@ class Cache:
             _log.warning("%s: ignored a damaged cache entry (%s)", path, error)
             return None
 
-    def store_artifact(self, artifact: Artifact) -> Artifact:
-        """Copy an artifact's file into the cache; return the artifact at its new path."""
+    def store_artifact(self, artifact: Artifact, parity_max_abs_error: float) -> Artifact:
+        """Copy a checked artifact's file into the cache; return the artifact at its new path."""
         path = self._artifact_path(artifact.model_sha256)
-        stored = replace(artifact, path=path)
+        stored = replace(artifact, path=path, parity_max_abs_error=parity_max_abs_error)
         write_atomically(path, artifact.path.read_bytes())
         # the description last: without it there is no entry
         write_atomically(

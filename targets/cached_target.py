@@ -1,0 +1,250 @@
+"""What all targets share: check, cache, retry, and turn errors into failures."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, Self, TypeAlias, TypeVar
+
+import numpy as np
+
+from targets._types import Artifact, Failure, FailureStage, MeasureConfig, Measurement
+from targets.cache import Cache
+from targets.device_state import device_state
+from targets.parity import (
+    NoReferenceError,
+    ParityError,
+    Reference,
+    input_shapes,
+    largest_error,
+    reference_of,
+)
+
+if TYPE_CHECKING:
+    import onnx
+    from numpy.typing import NDArray
+
+    from targets.spec import TargetSpec
+
+T = TypeVar("T")
+Arrays: TypeAlias = "tuple[NDArray[np.float32], ...]"
+
+_RUN_TIMEOUT_S = 60.0
+_ATTEMPTS = 2
+_N_PROBES = 5
+_SEED = 0
+
+
+class CompileError(RuntimeError):
+    """The toolchain cannot compile a model."""
+
+
+class DeviceRefusedError(RuntimeError):
+    """The device works and says what is wrong with what it was asked."""
+
+
+class DeviceLostError(RuntimeError):
+    """The device, or the connection to it, is gone.
+
+    Args:
+        stage: What it was doing.
+        reason: One line.
+    """
+
+    def __init__(self, stage: FailureStage, reason: object) -> None:
+        super().__init__(str(reason))
+        self.stage: FailureStage = stage
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a toolchain says of the file it made.
+
+    Args:
+        flash_bytes: As in `Artifact`.
+        peak_ram_bytes: As in `Artifact`.
+    """
+
+    flash_bytes: int
+    peak_ram_bytes: int
+
+
+class LoadedModel(Protocol):
+    """An artifact ready to run on the device."""
+
+    def run(self, inputs: Sequence[NDArray[np.float32]]) -> Arrays:
+        """Run once and return the outputs."""
+        ...
+
+    def time(self, inputs: Sequence[NDArray[np.float32]], n_inferences: int) -> tuple[float, ...]:
+        """Return the seconds each of so many inferences took, without setting inputs."""
+        ...
+
+
+class CachedTarget(ABC):
+    """A target whose device is reached in sessions that may hang or die.
+
+    A subclass compiles (`_build`), opens sessions (`_open`) and stops whatever it
+    started (`close`); after `close`, `_open` starts anew.
+
+    Args:
+        spec: Description of the target.
+        code_version: Of whatever shapes artifacts beside toolchain and description.
+        suffix: Of artifact files.
+        cache_dir: As for `targets.create`.
+    """
+
+    def __init__(
+        self, spec: TargetSpec, code_version: str, suffix: str, cache_dir: Path | None
+    ) -> None:
+        self._spec = spec
+        self._suffix = suffix
+        self._cache = Cache(spec, code_version, suffix, cache_dir)
+
+    @abstractmethod
+    def _build(self, model: onnx.ModelProto, path: Path) -> Built:
+        """Compile a model into a file, or raise `CompileError`."""
+
+    @abstractmethod
+    def _open(self, artifact: Artifact, timeout_s: float) -> AbstractContextManager[LoadedModel]:
+        """Load an artifact on the device.
+
+        Entering it, and what it yields, raise `DeviceRefusedError`,
+        `DeviceLostError`, or `TimeoutError` when the time is over.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Stop every process the target started."""
+
+    @property
+    def spec(self) -> TargetSpec:
+        """Its description."""
+        return self._spec
+
+    @property
+    def name(self) -> str:
+        """Name of the target."""
+        return self._spec.name
+
+    def compile(self, model: onnx.ModelProto) -> Artifact | Failure:
+        """Compile a model, check parity with ONNX Runtime on the device, cache the result."""
+        model_sha256 = hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
+        if cached := self._cache.artifact(model_sha256):
+            return cached
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"model{self._suffix}"
+            try:
+                shapes = tuple(input_shapes(model).values())
+                start = time.perf_counter()
+                built = self._build(model, path)
+                compile_s = time.perf_counter() - start
+                reference = reference_of(model)
+            except ParityError as error:
+                return self._failure("parity", error, model_sha256)
+            except (CompileError, NoReferenceError, ValueError) as error:
+                return self._failure("compile", error, model_sha256)
+            artifact = Artifact(
+                target=self.name,
+                path=path,
+                sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+                model_sha256=model_sha256,
+                flash_bytes=built.flash_bytes,
+                peak_ram_bytes=built.peak_ram_bytes,
+                compile_s=compile_s,
+                parity_max_abs_error=float("nan"),
+                input_shapes=shapes,
+            )
+            return self._check(artifact, reference)
+
+    def measure(
+        self, artifact: Artifact, config: MeasureConfig = MeasureConfig(), *, fresh: bool = False
+    ) -> Measurement | Failure:
+        """Time an artifact: every sample is one inference, and all are kept."""
+        if not fresh and (cached := self._cache.measurement(artifact, config)):
+            return cached
+        latency_s = self._on_device(
+            artifact, lambda loaded: _sample(loaded, artifact, config), config.timeout_s
+        )
+        if isinstance(latency_s, Failure):
+            return latency_s
+        measurement = Measurement(
+            target=self.name,
+            model_sha256=artifact.model_sha256,
+            artifact_sha256=artifact.sha256,
+            latency_s=latency_s,
+            flash_bytes=artifact.flash_bytes,
+            peak_ram_bytes=artifact.peak_ram_bytes,
+            config=config,
+            provenance=self._spec.provenance,
+            device_state={"threads": self._spec.threads, **device_state()},
+            measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        self._cache.store_measurement(artifact, measurement)
+        return measurement
+
+    def run(self, artifact: Artifact, inputs: Sequence[NDArray[np.float32]]) -> Arrays | Failure:
+        """Run an artifact once on the device and return its outputs."""
+        return self._on_device(artifact, lambda loaded: loaded.run(inputs), _RUN_TIMEOUT_S)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def _check(self, artifact: Artifact, reference: Reference) -> Artifact | Failure:
+        def compare(loaded: LoadedModel) -> float | Failure:
+            try:
+                return largest_error(reference, loaded.run)
+            except ParityError as error:
+                return self._failure("parity", error, artifact.model_sha256)
+
+        error = self._on_device(artifact, compare, _RUN_TIMEOUT_S)
+        if isinstance(error, Failure):
+            return error
+        return self._cache.store_artifact(artifact, parity_max_abs_error=error)
+
+    def _on_device(
+        self, artifact: Artifact, work: Callable[[LoadedModel], T], timeout_s: float
+    ) -> T | Failure:
+        """Do something with a loaded artifact; once more, on a new device, if it was lost."""
+        stage: FailureStage = "run"
+        reason: Exception | None = None
+        for _ in range(_ATTEMPTS):
+            try:
+                with self._open(artifact, timeout_s) as loaded:
+                    return work(loaded)
+            except DeviceRefusedError as error:
+                return self._failure("run", error, artifact.model_sha256)
+            except TimeoutError as error:
+                stage, reason = "timeout", error
+            except DeviceLostError as error:
+                stage, reason = error.stage, error
+            self.close()
+        return self._failure(stage, reason, artifact.model_sha256)
+
+    def _failure(self, stage: FailureStage, reason: object, model_sha256: str) -> Failure:
+        return Failure(self.name, stage, last_line(reason), model_sha256)
+
+
+def last_line(reason: object) -> str:
+    """Return the last line of an error, where its message stands after any traceback."""
+    lines = str(reason).strip().splitlines() or [type(reason).__name__]
+    return lines[-1].strip()[:500]
+
+
+def _sample(loaded: LoadedModel, artifact: Artifact, config: MeasureConfig) -> tuple[float, ...]:
+    rng = np.random.default_rng(_SEED)
+    inputs = [rng.standard_normal(shape, dtype=np.float32) for shape in artifact.input_shapes]
+    typical_s = float(np.median(loaded.time(inputs, _N_PROBES)))
+    loaded.time(inputs, max(1, round(config.warmup_s / typical_s)))
+    wanted = round(config.min_time_s / typical_s)
+    return loaded.time(inputs, min(max(wanted, config.min_samples), config.max_samples))
