@@ -240,7 +240,7 @@ class SearchStudy:
             return NSGAIISampler(population_size=_POPULATION, seed=seed)
         if self._sampler == "nsga3":
             return NSGAIIISampler(population_size=_POPULATION, seed=seed)
-        return TPESampler(seed=seed, multivariate=True, warn_independent_sampling=False)
+        return TPESampler(seed=seed, multivariate=True)
 
     def _to_parameters(self, arch: Architecture) -> dict[str, Any]:
         parameters: dict[str, Any] = {}
