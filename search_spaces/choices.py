@@ -47,10 +47,13 @@ def resolve_choices(
     return resolved
 
 
-def check_complete(
+def complete_choices(
     dimensions: Mapping[str, tuple[Choice, ...]], choices: Mapping[str, Choice]
-) -> None:
-    """Check that ``choices`` gives every dimension one of its values, and nothing else.
+) -> dict[str, Choice]:
+    """Return ``choices`` after checking that each dimension has one of its values.
+
+    Values come back as the dimension writes them: ``1.0`` for ``1`` would be another
+    text in JSON, thus another `Architecture.arch_id`.
 
     Raises:
         ValueError: Naming the dimension, what was wanted and what came.
@@ -64,6 +67,7 @@ def check_complete(
     for name, value in choices.items():
         if value not in dimensions[name]:
             raise ValueError(f"{name}: wanted one of {dimensions[name]}. Got {value!r}.")
+    return {name: own[own.index(choices[name])] for name, own in dimensions.items()}
 
 
 def _suggestion(key: str, *allowed: Mapping[str, object]) -> str:

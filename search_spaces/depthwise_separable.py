@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from search_spaces._types import Architecture, Choice, Shape, Stage, TrunkStage, Workload
-from search_spaces.choices import check_complete, resolve_choices
+from search_spaces.choices import complete_choices, resolve_choices
 from search_spaces.graph_builder import GraphBuilder
 from search_spaces.layout import conv_output_shape, round_channels
 
@@ -62,8 +62,7 @@ class DepthwiseSeparableSpace:
 
     def canonicalize(self, choices: Mapping[str, Choice]) -> Architecture:
         """Give all choices that build the same network one form; see `SearchSpace`."""
-        check_complete(self.dimensions, choices)
-        canonical = dict(choices)
+        canonical = complete_choices(self.dimensions, choices)
         self._collapse_strides(canonical)
         self._collapse_inactive(canonical)
         self._collapse_widths(canonical)

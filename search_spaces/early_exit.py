@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from search_spaces._registry import create
 from search_spaces._types import Architecture, Choice, Shape, Stage, StagedSpace, Workload
-from search_spaces.choices import check_complete, resolve_choices
+from search_spaces.choices import complete_choices, resolve_choices
 from search_spaces.graph_builder import GraphBuilder
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class EarlyExitSpace:
 
     def canonicalize(self, choices: Mapping[str, Choice]) -> Architecture:
         """Collapse the base's inactive choices and exits that cannot be; see `SearchSpace`."""
-        check_complete(self.dimensions, choices)
+        choices = complete_choices(self.dimensions, choices)
         base = self.base.canonicalize({name: choices[name] for name in self.base.dimensions})
         canonical = dict(base.choices)
         possible = self._possible_exits(base)
