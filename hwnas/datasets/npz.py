@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,16 @@ from hwnas.datasets.labels import encode_labels
 from hwnas.datasets.log_mel import log_mel
 from hwnas.datasets.paths import resolve_path
 from hwnas.errors import UserError
+
+# zipfile raises NotImplementedError for an unknown compression, numpy's header TokenError
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    OSError,
+    NotImplementedError,
+    tokenize.TokenError,
+)
 
 
 def read_npz(source: NpzSource, base_dir: Path) -> RawData:
@@ -59,13 +70,14 @@ def open_npz(path: Path) -> Iterator[NpzFile]:
         UserError: If it is damaged, now or while it is read.
     """
     try:
-        archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, NpzFile):
-            raise UserError(f"{path}: wanted an .npz archive. Got a single array.")
-        with archive:
-            yield archive
-    # the last: a damaged header may ask for a compression that zipfile does not know
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
+        # opened here, since np.load leaves a file that it refuses open
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, NpzFile):
+                raise UserError(f"{path}: wanted an .npz archive. Got a single array.")
+            with archive:
+                yield archive
+    except _DAMAGE as error:
         raise UserError(f"{path}: damaged archive ({error}). Copy or download it again.") from None
     except ValueError as error:
         if isinstance(error, UserError):

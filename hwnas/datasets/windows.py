@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import tokenize
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -113,10 +114,10 @@ def _from_npy(
 
 def _load_npy(path: Path) -> NDArray[Any]:
     try:
-        array = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        with path.open("rb") as file:
+            array = np.load(file, allow_pickle=False)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, tokenize.TokenError) as error:
         raise UserError(f"{path}: not a plain NPY file ({str(error).splitlines()[0]})") from None
     if not isinstance(array, np.ndarray):
-        array.close()
         raise UserError(f"{path}: wanted an .npy file. Got an archive.")
     return array
