@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from hwnas.progress import ConsoleProgress
 
 _INTERRUPTED = 130
+_LOG_WIDTH = 132
 
 app = typer.Typer(
     help="Hardware-aware neural architecture search, calibrated on your own board.",
@@ -80,7 +81,7 @@ def search(
     if json_:
         _print_json(run.front())
         return
-    console = Console()
+    console = _console()
     console.print(front_table(run.front()))
     console.print(f"Report: {page}", soft_wrap=True)
     console.print(f"Next: hwnas export {run.path}", soft_wrap=True)
@@ -120,7 +121,7 @@ def calibrate(
     if json_:
         _print_json({"predictor": str(folder), **fitted.report})
         return
-    console = Console()
+    console = _console()
     console.print(calibration_table(fitted.report))
     console.print(f"Predictors: {folder}", soft_wrap=True)
 
@@ -144,7 +145,7 @@ def predict(
     if json_:
         _print_json(result)
     else:
-        Console().print(prediction_table(result))
+        _console().print(prediction_table(result))
 
 
 @app.command()
@@ -161,7 +162,7 @@ def measure(
     if json_:
         _print_json(result)
     else:
-        Console().print(measurement_table(result))
+        _console().print(measurement_table(result))
 
 
 @app.command()
@@ -184,7 +185,7 @@ def export(
             }
         )
         return
-    console = Console()
+    console = _console()
     console.print(f"Bundle: {bundle.path}", soft_wrap=True)
     for runtime, error in bundle.max_error.items():
         console.print(f"  {runtime}: outputs equal the trained network's to {error:.0e}")
@@ -201,7 +202,7 @@ def report(
     if json_:
         _print_json({"path": str(page)})
     else:
-        Console().print(f"Report: {page}", soft_wrap=True)
+        _console().print(f"Report: {page}", soft_wrap=True)
 
 
 @app.command()
@@ -216,7 +217,7 @@ def doctor(json_: Json = False) -> None:
     if json_:
         _print_json([asdict(finding) for finding in findings])
     else:
-        Console().print(findings_table(findings))
+        _console().print(findings_table(findings))
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)
 
@@ -231,7 +232,7 @@ def targets_list(json_: Json = False) -> None:
     if json_:
         _print_json([spec.model_dump(mode="json") for spec in specs])
     else:
-        Console().print(targets_table(specs))
+        _console().print(targets_table(specs))
 
 
 @targets_app.command("show")
@@ -248,7 +249,7 @@ def targets_show(
     if json_:
         _print_json(spec)
     else:
-        Console().print(yaml.safe_dump(spec, sort_keys=False), end="", highlight=False)
+        _console().print(yaml.safe_dump(spec, sort_keys=False), end="", highlight=False)
 
 
 @targets_app.command("check")
@@ -264,7 +265,7 @@ def targets_check(
     if json_:
         _print_json(to_dicts(steps))
     else:
-        Console().print(check_table(steps))
+        _console().print(check_table(steps))
     if not steps[-1].ok:
         raise typer.Exit(3)
 
@@ -273,6 +274,12 @@ def _progress() -> ConsoleProgress:
     from hwnas.progress import ConsoleProgress
 
     return ConsoleProgress(Console(stderr=True))
+
+
+def _console() -> Console:
+    # a pipe or log has no width; 80 columns would cut the tables
+    console = Console()
+    return console if console.is_terminal else Console(width=_LOG_WIDTH)
 
 
 def _parse_shape(text: str) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from hwnas.run_folder import RunFolder
 from hwnas.tables import exit_text
+from hwnas.units import engineering, kibibytes, percent
 from targets import write_atomically
 
 Document = Mapping[str, Any]
@@ -117,13 +118,13 @@ def _front_table(front: Document) -> str:
         "exits",
         "test accuracy",
         "seeds",
-        "latency ms",
-        "worst ms",
-        "P99 ms",
-        "energy mJ",
+        "latency",
+        "worst",
+        "P99",
+        "energy",
         "inferences/J",
-        "flash KiB",
-        "RAM KiB",
+        "flash",
+        "RAM",
         "MACs",
     )
     rows = []
@@ -131,24 +132,20 @@ def _front_table(front: Document) -> str:
     for member in sorted(members, key=lambda c: c["metrics"]["latency_s"]["value"]):
         m = member["metrics"]
         accuracy, energy = m["accuracy"], m["energy_j"]
+        energy_range = f"{engineering(energy['low'], 'J')} to {engineering(energy['high'], 'J')}"
         rows.append(
             (
                 member["arch_id"],
                 exit_text(member["deployment"]["exit_shares"]),
-                f"{100 * accuracy['value']:.1f} % "
-                f"({100 * accuracy['low']:.1f} to {100 * accuracy['high']:.1f})",
+                percent(accuracy["value"], accuracy["low"], accuracy["high"]),
                 str(accuracy["seeds"]),
-                _with_tag(f"{1e3 * m['latency_s']['value']:.4f}", m["latency_s"]),
-                f"{1e3 * m['worst_latency_s']['value']:.4f}",
-                f"{1e3 * m['latency_p99_s']['value']:.4f}",
-                _with_tag(
-                    f"{1e3 * energy['value']:.3f} "
-                    f"({1e3 * energy['low']:.3f} to {1e3 * energy['high']:.3f})",
-                    energy,
-                ),
-                f"{m['inferences_per_joule']['value']:.0f}",
-                f"{m['flash_bytes']['value'] / 1024:.0f}",
-                f"{m['peak_ram_bytes']['value'] / 1024:.0f}",
+                _with_tag(engineering(m["latency_s"]["value"], "s"), m["latency_s"]),
+                engineering(m["worst_latency_s"]["value"], "s"),
+                engineering(m["latency_p99_s"]["value"], "s"),
+                _with_tag(f"{engineering(energy['value'], 'J')} ({energy_range})", energy),
+                f"{m['inferences_per_joule']['value']:,.0f}",
+                kibibytes(m["flash_bytes"]["value"]),
+                kibibytes(m["peak_ram_bytes"]["value"]),
                 f"{m['macs']['value']:,.0f}",
             )
         )

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from hwnas.diagnosis import Finding
 from hwnas.target_checking import CheckStep
+from hwnas.units import engineering, kibibytes, percent
 from targets import TargetSpec
 
 Document = Mapping[str, Any]
@@ -19,28 +20,26 @@ def front_table(front: Document) -> Table:
     members = [c for c in front["candidates"] if c["on_front"]]
     table = Table(
         title=f"Pareto front of {front['run']!r} on {front['target']}",
-        caption="accuracy: test split, 95 % interval; latency: measured, mean over exits; "
-        "energy: modelled (no power meter)",
+        caption="accuracy: test split, 95 % interval. latency: measured, mean over the exits' "
+        "shares. energy: modelled, no power meter.",
     )
-    for heading in ("arch_id", "exits"):
+    for heading in ("architecture", "exits"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("accuracy", "seeds", "latency ms", "P99 ms", "energy mJ", "flash KiB"):
+    for heading in ("accuracy", "seeds", "latency", "P99", "energy", "flash", "RAM"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("RAM KiB", justify="right", no_wrap=True)
     for member in sorted(members, key=lambda c: c["metrics"]["latency_s"]["value"]):
         metrics = member["metrics"]
         accuracy = metrics["accuracy"]
         table.add_row(
             member["arch_id"],
             exit_text(member["deployment"]["exit_shares"]),
-            f"{100 * accuracy['value']:.1f} % "
-            f"({100 * accuracy['low']:.1f}-{100 * accuracy['high']:.1f})",
+            percent(accuracy["value"], accuracy["low"], accuracy["high"]),
             str(accuracy["seeds"]),
-            f"{1e3 * metrics['latency_s']['value']:.4f}",
-            f"{1e3 * metrics['latency_p99_s']['value']:.4f}",
-            f"{1e3 * metrics['energy_j']['value']:.3f}",
-            f"{metrics['flash_bytes']['value'] / 1024:.0f}",
-            f"{metrics['peak_ram_bytes']['value'] / 1024:.0f}",
+            engineering(metrics["latency_s"]["value"], "s"),
+            engineering(metrics["latency_p99_s"]["value"], "s"),
+            engineering(metrics["energy_j"]["value"], "J"),
+            kibibytes(metrics["flash_bytes"]["value"]),
+            kibibytes(metrics["peak_ram_bytes"]["value"]),
         )
     return table
 
@@ -82,16 +81,15 @@ def calibration_table(report: Document) -> Table:
 def prediction_table(prediction: Document) -> Table:
     """Return predicted costs with their intervals."""
     table = _cost_table(f"Predicted on {prediction['target']}")
-    for label, key, scale, unit in _COSTS:
+    for label, key, show in _COSTS:
         cost = prediction[key]
         table.add_row(
             label,
-            f"{cost['mean'] * scale:.4g} {unit}",
-            f"{cost['low'] * scale:.4g} to {cost['high'] * scale:.4g}",
+            show(cost["mean"]),
+            f"{show(cost['low'])} to {show(cost['high'])}",
             "predicted" if cost["in_domain"] else "predicted, outside the calibrated range",
         )
-    energy = prediction["energy_j"]
-    table.add_row(*_energy_row(energy))
+    table.add_row(*_energy_row(prediction["energy_j"]))
     return table
 
 
@@ -101,14 +99,14 @@ def measurement_table(measurement: Document) -> Table:
     latency = measurement["latency_s"]
     table.add_row(
         "latency, median",
-        f"{1e3 * latency['value']:.4g} ms",
-        f"{1e3 * latency['low']:.4g} to {1e3 * latency['high']:.4g}",
+        _seconds(latency["value"]),
+        f"{_seconds(latency['low'])} to {_seconds(latency['high'])}",
         f"{latency['provenance']}, {latency['samples']} inferences",
     )
-    table.add_row("latency, P99", f"{1e3 * latency['p99']:.4g} ms", "", latency["provenance"])
-    for label, key, scale, unit in _COSTS[1:]:
+    table.add_row("latency, P99", _seconds(latency["p99"]), "", latency["provenance"])
+    for label, key, show in _COSTS[1:]:
         cost = measurement[key]
-        table.add_row(label, f"{cost['value'] * scale:.4g} {unit}", "", cost["provenance"])
+        table.add_row(label, show(cost["value"]), "", cost["provenance"])
     if "energy_j" in measurement:
         table.add_row(*_energy_row(measurement["energy_j"]))
     else:
@@ -141,10 +139,14 @@ def findings_table(findings: Sequence[Finding]) -> Table:
     return table
 
 
+def _seconds(value: float) -> str:
+    return engineering(value, "s")
+
+
 _COSTS = (
-    ("latency", "latency_s", 1e3, "ms"),
-    ("flash", "flash_bytes", 1 / 1024, "KiB"),
-    ("peak RAM", "peak_ram_bytes", 1 / 1024, "KiB"),
+    ("latency", "latency_s", _seconds),
+    ("flash", "flash_bytes", kibibytes),
+    ("peak RAM", "peak_ram_bytes", kibibytes),
 )
 
 
@@ -160,8 +162,8 @@ def _cost_table(title: str) -> Table:
 def _energy_row(energy: Document) -> tuple[str, str, str, str]:
     return (
         "energy",
-        f"{1e3 * energy['energy_j']:.4g} mJ",
-        f"{1e3 * energy['low_j']:.4g} to {1e3 * energy['high_j']:.4g}",
+        engineering(energy["energy_j"], "J"),
+        f"{engineering(energy['low_j'], 'J')} to {engineering(energy['high_j'], 'J')}",
         f"{energy['provenance']}, {energy['boundary']}",
     )
 

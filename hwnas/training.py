@@ -28,7 +28,7 @@ class TrainingResult:
     Args:
         epochs: Epochs trained.
         seconds: Wall-clock time.
-        diverged: Whether the loss left the finite numbers; training stopped there.
+        diverged: Whether the loss or a weight left the finite numbers; training stopped there.
     """
 
     epochs: int
@@ -84,7 +84,8 @@ def train(
             index = order[start : start + batch].to(device)
             loss = _step(network, optimizer, x[index], y[index], config, generator)
             step += 1
-        if not torch.isfinite(loss):
+        # the last step's loss is older than the weights it leads to
+        if not torch.isfinite(loss) or not _is_finite(network):
             diverged = True
             break
         on_epoch(epoch + 1)
@@ -145,10 +146,10 @@ def _augment(x: Tensor, augmentation: Augmentation, generator: torch.Generator) 
 
 def _schedule(step: int, steps: int) -> float:
     """Return the share of the peak learning rate: linear warm-up, then a half cosine."""
-    warm_up = max(1.0, _WARM_UP_SHARE * steps)
+    warm_up = max(1, round(_WARM_UP_SHARE * steps))
     if step < warm_up:
         return (step + 1) / warm_up
-    return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1.0, steps - warm_up)))
+    return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
 
 
 def _parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -159,6 +160,10 @@ def _parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str,
         {"params": decayed, "weight_decay": weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
+
+
+def _is_finite(network: nn.Module) -> bool:
+    return all(bool(torch.isfinite(tensor).all()) for tensor in network.state_dict().values())
 
 
 def _device(config: TrainingConfig) -> torch.device:
