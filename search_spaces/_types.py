@@ -56,8 +56,8 @@ class Architecture:
 class Workload:
     """One fused operator with its shapes, attributes and data type.
 
-    An activation belongs to the convolution or linear layer before it, as
-    compilers fuse it there. All shapes are without the batch axis, batch is 1.
+    An activation belongs to the operator before it, as compilers fuse it there.
+    All shapes are without the batch axis, batch is 1.
 
     Args:
         op: ``conv2d``, ``depthwise_conv2d``, ``linear``, ``global_avg_pool``,

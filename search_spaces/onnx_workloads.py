@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from search_spaces._types import Shape, Workload
 
-_HARD_SIGMOID_ALPHA = 1 / 6
+_HARD_SIGMOID = (1 / 6, 0.5)  # slope and offset; ONNX's own default slope is 0.2
+_TAKE_BIAS = {"conv2d", "depthwise_conv2d", "linear"}
 # cost nothing: they change no data, or only its shape
 _FREE = {"Flatten", "Reshape", "Squeeze", "Unsqueeze", "Identity", "Dropout", "Constant"}
 _ACTIVATIONS = {"Relu", "Clip", "HardSwish", "HardSigmoid"}
@@ -24,14 +26,15 @@ class UnknownOperatorError(LookupError):
 def workloads_from_onnx(model: onnx.ModelProto) -> tuple[Workload, ...]:
     """Return the fused operators of a graph in execution order.
 
-    Convolutions and linear layers take in the bias and the activation that
-    follows them. Batch normalization must be folded already.
+    Convolutions and linear layers take in the bias that follows them, every
+    operator the activation. Batch normalization must be folded already.
 
     Args:
-        model: Static shapes, batch 1.
+        model: Static shapes, batch 1, float32.
 
     Raises:
-        UnknownOperatorError: For an operator or an attribute that has no workload.
+        UnknownOperatorError: For an operator, an attribute, a shape or a data type that
+            has no workload.
     """
     return _GraphReader(model).read()
 
@@ -43,10 +46,12 @@ class _GraphReader:
         self._constants = {init.name: numpy_helper.to_array(init) for init in graph.initializer}
         for node in graph.node:
             if node.op_type == "Constant":
-                value = onnx.helper.get_node_attr_value(node, "value")
-                self._constants[node.output[0]] = numpy_helper.to_array(value)
-        self._shapes = {
-            value.name: tuple(d.dim_value for d in value.type.tensor_type.shape.dim)
+                self._constants[node.output[0]] = _constant(node)
+            elif node.op_type == "Identity" and node.input[0] in self._constants:
+                # exporters let equal weights share one tensor
+                self._constants[node.output[0]] = self._constants[node.input[0]]
+        self._types = {
+            value.name: value.type.tensor_type
             for value in (*graph.input, *graph.value_info, *graph.output)
         }
         self._nodes = list(graph.node)
@@ -68,8 +73,10 @@ class _GraphReader:
                 if workloads[index].activation != "none":
                     raise self._unknown(node, "it follows another activation")
                 workloads[index] = _with_activation(workloads[index], self._activation(node))
-            elif node.op_type == "Add" and self._is_bias(node):
+            elif node.op_type == "Add" and any(name in self._constants for name in node.input):
                 index = self._fusable(node, producer)
+                if not self._is_bias(node, workloads[index]):
+                    raise self._unknown(node, "its constant is no bias of a layer")
             else:
                 index = len(workloads)
                 workloads.append(self._workload(node))
@@ -82,7 +89,7 @@ class _GraphReader:
                 if self._readers[name] > 1 or name in self._outputs:
                     raise self._unknown(node, "its input is used elsewhere too")
                 return producer[name]
-        raise self._unknown(node, "it follows no convolution or linear layer")
+        raise self._unknown(node, "it follows no operator that it could be fused into")
 
     def _workload(self, node: onnx.NodeProto) -> Workload:
         match node.op_type:
@@ -125,13 +132,13 @@ class _GraphReader:
         return Workload("linear", source, out)
 
     def _mean(self, node: onnx.NodeProto) -> Workload:
-        shape = self._shapes[node.input[0]]
+        shape = self._shape(node.input[0])
         axes = _attributes(node).get("axes")
-        if axes is None and len(node.input) > 1:
+        if axes is None and len(node.input) > 1 and node.input[1] in self._constants:
             axes = self._constants[node.input[1]].tolist()
-        if len(shape) != 4 or {a % 4 for a in axes or ()} != {2, 3}:
+        if len(shape) != 3 or {a % 4 for a in axes or ()} != {2, 3}:
             raise self._unknown(node, "only means over height and width are known")
-        return Workload("global_avg_pool", shape[1:], (shape[1], 1, 1))
+        return Workload("global_avg_pool", shape, (shape[0], 1, 1))
 
     def _elementwise(self, node: onnx.NodeProto) -> Workload:
         if any(name in self._constants for name in node.input):
@@ -145,8 +152,16 @@ class _GraphReader:
             return Workload("scale", out, out)
         raise self._unknown(node, f"{node.op_type} of {first} and {second} is not known")
 
-    def _is_bias(self, node: onnx.NodeProto) -> bool:
-        return any(name in self._constants for name in node.input)
+    def _is_bias(self, node: onnx.NodeProto, workload: Workload) -> bool:
+        """Is one number added per output channel, before any activation?"""
+        (bias,) = (self._constants[name] for name in node.input if name in self._constants)
+        channels, *spatial = workload.output_shape
+        return (
+            workload.op in _TAKE_BIAS
+            and workload.activation == "none"
+            and bias.size == channels
+            and bias.shape[-1 - len(spatial) :] == (channels, *(1 for _ in spatial))
+        )
 
     def _activation(self, node: onnx.NodeProto) -> str:
         attributes = _attributes(node)
@@ -155,8 +170,10 @@ class _GraphReader:
                 return "relu"
             case "HardSwish":
                 return "hard_swish"
-            case "HardSigmoid" if np.isclose(attributes.get("alpha", 0.2), _HARD_SIGMOID_ALPHA):
-                return "hard_sigmoid"
+            case "HardSigmoid":
+                line = (attributes.get("alpha", 0.2), attributes.get("beta", 0.5))
+                if np.allclose(line, _HARD_SIGMOID):
+                    return "hard_sigmoid"
             case "Clip":
                 bounds = [float(self._constants[n]) for n in node.input[1:] if n in self._constants]
                 if bounds == [0.0, 6.0]:
@@ -164,11 +181,15 @@ class _GraphReader:
         raise self._unknown(node, "with these attributes it is not known")
 
     def _shape(self, name: str) -> Shape:
-        shape = self._shapes.get(name)
-        if not shape or shape[0] != 1 or 0 in shape:
+        tensor = self._types.get(name)
+        shape = tuple(d.dim_value for d in tensor.shape.dim) if tensor else ()
+        if not tensor or not shape or shape[0] != 1 or 0 in shape:
             raise UnknownOperatorError(
                 f"tensor {name!r} has shape {shape}; wanted static shapes with batch 1."
             )
+        if tensor.elem_type != onnx.TensorProto.FLOAT:
+            dtype = onnx.TensorProto.DataType.Name(tensor.elem_type)
+            raise UnknownOperatorError(f"tensor {name!r} has type {dtype}; wanted FLOAT.")
         return shape[1:]
 
     @staticmethod
@@ -179,6 +200,12 @@ class _GraphReader:
 
 def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
     return {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+
+
+def _constant(node: onnx.NodeProto) -> NDArray[Any]:
+    (value,) = _attributes(node).values()
+    is_tensor = isinstance(value, onnx.TensorProto)
+    return numpy_helper.to_array(value) if is_tensor else np.asarray(value)
 
 
 def _with_activation(workload: Workload, activation: str) -> Workload:
