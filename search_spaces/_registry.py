@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from importlib import import_module
 from importlib.metadata import entry_points
+from inspect import signature
 from typing import Any
 
 from search_spaces._types import SearchSpace, Shape
@@ -39,9 +40,11 @@ def create(name: str, *, input_shape: Shape, n_classes: int, **settings: Any) ->
         raise ValueError(f"n_classes must be at least 2. Got {n_classes}.")
     space_class = _load(name)
     try:
-        space: SearchSpace = space_class(tuple(input_shape), n_classes, **settings)
+        # binding alone: a TypeError from inside the constructor is a bug and keeps its traceback
+        arguments = signature(space_class).bind(tuple(input_shape), n_classes, **settings)
     except TypeError as error:
         raise ValueError(f"space {name!r} does not take these settings ({error})") from None
+    space: SearchSpace = space_class(*arguments.args, **arguments.kwargs)
     return space
 
 

@@ -33,17 +33,20 @@ def resolve_choices(
     for key in sorted(overrides, key=lambda k: k not in groups):
         members = groups.get(key) or ([key] if key in defaults else None)
         if members is None:
-            raise ValueError(f"choices.{key}: unknown choice.{_suggestion(key, groups, defaults)}")
-        values = tuple(overrides[key])
+            named = {group: members for group, members in groups.items() if members}
+            raise ValueError(f"choices.{key}: unknown choice.{_suggestion(key, named, defaults)}")
+        values = overrides[key]
+        if isinstance(values, str) or not isinstance(values, Sequence):
+            raise ValueError(f"choices.{key}: wanted a list of values. Got {values!r}.")
         wanted, check = checks[group_of[members[0]]]
         if not values:
             raise ValueError(f"choices.{key}: wanted at least one value. Got an empty list.")
-        if len(set(values)) != len(values):
-            raise ValueError(f"choices.{key}: wanted each value once. Got {list(values)}.")
         for value in values:
             if isinstance(value, bool) or not check(value):
                 raise ValueError(f"choices.{key}: wanted {wanted}. Got {value!r}.")
-        resolved |= dict.fromkeys(members, values)
+        if len(set(values)) != len(values):
+            raise ValueError(f"choices.{key}: wanted each value once. Got {list(values)}.")
+        resolved |= dict.fromkeys(members, tuple(values))
     return resolved
 
 
@@ -73,4 +76,4 @@ def complete_choices(
 def _suggestion(key: str, *allowed: Mapping[str, object]) -> str:
     names = [name for mapping in allowed for name in mapping]
     close = difflib.get_close_matches(key, names, n=1)
-    return f" Did you mean {close[0]!r}?" if close else f" Allowed: {', '.join(names)}."
+    return f" Did you mean {close[0]!r}?" if close else f" Allowed: {', '.join(names) or 'none'}."

@@ -61,7 +61,11 @@ class DepthwiseSeparableSpace:
             raise ValueError("choices.s0_depth: the first stage cannot be left out. Got 0.")
 
     def canonicalize(self, choices: Mapping[str, Choice]) -> Architecture:
-        """Give all choices that build the same network one form; see `SearchSpace`."""
+        """Collapse choices without effect on the network; see `SearchSpace`.
+
+        Two forms of one network remain where neighbouring stages hold equal blocks and
+        differ only in how many of them each one counts as its own.
+        """
         canonical = complete_choices(self.dimensions, choices)
         self._collapse_strides(canonical)
         self._collapse_inactive(canonical)
