@@ -38,7 +38,13 @@ class SpaceConfig(_Section):
 
 
 class ConstraintsConfig(_Section):
-    """Hard limits; latency and energy are of the path through every exit (worst case)."""
+    """Hard limits.
+
+    Latency and energy are those of the path through every exit (worst case).
+    Costs are judged before training; accuracy, on the validation split, after it.
+    """
+
+    min_accuracy: Annotated[float, Field(gt=0, lt=1)] | None = None
 
     max_latency_ms: _Positive | None = None
     max_energy_mj: _Positive | None = None

@@ -63,8 +63,12 @@ class ArchitectureCosts:
         }[metric]
 
     def violations(self, constraints: Sequence[Constraint]) -> dict[str, float]:
-        """Return each limit's relative violation; feasible where none exceeds 0."""
-        return {c.name: c.violation(self.upper_bound(c.metric)) for c in constraints}
+        """Return the relative violation of each limit on costs; met where it is at most 0."""
+        return {
+            c.name: c.violation(self.upper_bound(c.metric))
+            for c in constraints
+            if c.is_known_before_training
+        }
 
     def is_feasible(self, constraints: Sequence[Constraint]) -> bool:
         """Return whether the upper bounds meet every limit."""
@@ -121,15 +125,16 @@ def feasible(
     costs: Sequence[ArchitectureCosts],
     constraints: Sequence[Constraint],
 ) -> list[Architecture]:
-    """Return the architectures whose upper bounds meet every limit.
+    """Return the architectures whose upper bounds meet every limit on costs.
 
     Raises:
         UserError: If none does; says which limit binds and by how much.
     """
     kept = [a for a, c in zip(architectures, costs, strict=True) if c.is_feasible(constraints)]
-    if kept or not constraints:
-        return kept
-    raise UserError(_why_infeasible(costs, constraints))
+    if not kept:
+        limits = [c for c in constraints if c.is_known_before_training]
+        raise UserError(_why_infeasible(costs, limits))
+    return kept
 
 
 def _why_infeasible(costs: Sequence[ArchitectureCosts], constraints: Sequence[Constraint]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,7 +40,15 @@ def apply_policy(
 
     Returns:
         Predicted class and exit index of each sample, both of shape ``(n,)``.
+
+    Raises:
+        ValueError: For another number of thresholds.
     """
+    if len(thresholds) != len(logits) - 1:
+        raise ValueError(
+            f"wanted a threshold for each of {len(logits)} exits but the last. "
+            f"Got {len(thresholds)}."
+        )
     confidence = _confidence(logits)
     exits = _exits(confidence, thresholds)
     predicted = np.stack([z.argmax(axis=1) for z in logits])
@@ -71,10 +79,11 @@ def choose_thresholds(
 ) -> ExitPolicy:
     """Find the cheapest thresholds that cost at most so much accuracy.
 
-    Coordinate descent over quantiles of the observed confidences, from "never
-    exit": each exit's threshold in turn is set to the one of least expected
-    cost that keeps accuracy within ``max_accuracy_drop`` of the final exit's,
-    until nothing changes. Exact for one early exit, up to the grid.
+    Over a grid of quantiles of the observed confidences: for every threshold of
+    the first exit, coordinate descent from "never exit" over the others, each in
+    turn set to the one of least expected cost that keeps accuracy within
+    ``max_accuracy_drop`` of the final exit's, until nothing changes. The optimum
+    on the grid for one or two early exits.
 
     Args:
         logits: One array ``(n, classes)`` per exit, on samples not trained on.
@@ -93,18 +102,29 @@ def choose_thresholds(
         accurate = right[exits, samples].mean() >= least
         return float(cumulative[exits].mean()) if accurate else np.inf
 
-    thresholds = [NEVER] * (len(logits) - 1)
-    best = cost(thresholds)
-    improved = True
+    grids = [_candidates(row) for row in confidence[:-1]]
+    if not grids:
+        return ExitPolicy(())
+    found = [_descend([first] + [NEVER] * (len(grids) - 1), grids, cost) for first in grids[0]]
+    return ExitPolicy(tuple(min(found, key=cost)))
+
+
+def _descend(
+    thresholds: list[float],
+    grids: Sequence[Sequence[float]],
+    cost: Callable[[Sequence[float]], float],
+) -> list[float]:
+    """Improve every threshold but the first, one at a time, until nothing changes."""
+    best, improved = cost(thresholds), True
     while improved:
         improved = False
-        for position in range(len(thresholds)):
-            for candidate in _candidates(confidence[position]):
+        for position in range(1, len(thresholds)):
+            for candidate in grids[position]:
                 trial = [*thresholds]
                 trial[position] = candidate
-                if (new := cost(trial)) < best - 1e-15:
+                if (new := cost(trial)) < best:
                     thresholds, best, improved = trial, new, True
-    return ExitPolicy(tuple(thresholds))
+    return thresholds
 
 
 def _candidates(confidence: NDArray[np.float64]) -> list[float]:

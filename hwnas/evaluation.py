@@ -66,7 +66,12 @@ def _train_batch(context: SearchContext, trainers: TrainingPool, batch: Sequence
             else proposal.costs.expected(objective.metric, shares)
             for objective in context.objectives
         ]
-        context.study.complete(proposal, values, outcome.to_dict())
+        violations = {
+            c.name: c.violation(outcome.validation.accuracy)
+            for c in context.constraints
+            if not c.is_known_before_training
+        }
+        context.study.complete(proposal, values, outcome.to_dict(), violations)
 
 
 def _note(outcome: TrainingOutcome) -> str:

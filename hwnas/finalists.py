@@ -19,6 +19,7 @@ from hwnas.errors import UnreachableError
 from hwnas.front import Candidate, Deployment, ParetoFront
 from hwnas.pareto import is_non_dominated, spread_members
 from hwnas.search_context import SearchContext
+from hwnas.study import Evaluated
 from hwnas.training_pool import TrainingPool
 from latency_predictors import MeasuredArchitecture, measure_network
 from latency_predictors.records import MeasurementRecords
@@ -55,12 +56,30 @@ def _front_of(context: SearchContext, candidates: Sequence[Candidate]) -> Pareto
     return ParetoFront.of(candidates, context.objectives, context.constraints, context.scale)
 
 
+def _accurate_enough(context: SearchContext) -> list[Evaluated]:
+    """Return what meets ``min_accuracy``; the most accurate one where nothing does."""
+    floor = context.config.constraints.min_accuracy or 0.0
+
+    def accuracy(evaluated: Evaluated) -> float:
+        return float(evaluated.result["validation"]["accuracy"])
+
+    evaluated = context.study.evaluated()
+    kept = [e for e in evaluated if accuracy(e) >= floor]
+    if not kept:
+        kept = [max(evaluated, key=accuracy)]
+        context.progress.message(
+            f"No architecture reached constraints.min_accuracy {floor:g}; the best reached "
+            f"{accuracy(kept[0]):.4f}. Train longer, or lower it."
+        )
+    return kept
+
+
 class _FrontMeasurement:
     """Measures trained networks until every member of the front is a measured one."""
 
     def __init__(self, context: SearchContext) -> None:
         self._context = context
-        self._evaluated = {e.architecture.arch_id: e for e in context.study.evaluated()}
+        self._evaluated = {e.architecture.arch_id: e for e in _accurate_enough(context)}
         self._records = MeasurementRecords(context.run.measurements)
         self._measured: dict[str, MeasuredArchitecture] = {
             m.architecture.arch_id: m for m in self._records.measured(context.space, FRONT_PHASE)

@@ -151,10 +151,7 @@ class ParetoFront:
         """Judge measured candidates: feasible by upper bounds, on the front or dominated."""
         judged = []
         for candidate in candidates:
-            feasible = all(
-                c.violation(candidate.metrics[c.metric].upper_bound) <= 0 for c in constraints
-            )
-            judged.append((candidate, feasible))
+            judged.append((candidate, all(_meets(candidate, c) for c in constraints)))
         inside = [c for c, feasible in judged if feasible]
         best: set[str] = set()
         if inside:
@@ -204,6 +201,12 @@ class ParetoFront:
             },
             "candidates": [candidate.to_dict() for candidate in self.candidates],
         }
+
+
+def _meets(candidate: Candidate, constraint: Constraint) -> bool:
+    metric = candidate.metrics[constraint.metric]
+    value = metric.value if constraint.is_minimum else metric.upper_bound
+    return constraint.violation(value) <= 0
 
 
 def to_csv(candidates: Sequence[Candidate]) -> str:

@@ -42,7 +42,9 @@ OBJECTIVES: dict[str, Objective] = {
 
 @dataclass(frozen=True)
 class Constraint:
-    """A hard upper limit, judged on the upper end of a metric's interval.
+    """A hard limit: an upper one, judged on the upper end of a metric's interval.
+
+    ``min_accuracy`` is the one lower limit, judged on the value itself once trained.
 
     Args:
         name: As in the experiment file, with its printing unit.
@@ -50,6 +52,7 @@ class Constraint:
         bound: Limit in SI units.
         shown_unit: Unit of ``name``.
         shown_per_si: Multiply an SI value by this to print it in ``shown_unit``.
+        is_minimum: Whether the limit is a lower one.
     """
 
     name: str
@@ -57,10 +60,17 @@ class Constraint:
     bound: float
     shown_unit: str
     shown_per_si: float
+    is_minimum: bool = False
 
-    def violation(self, upper_bound: float) -> float:
-        """Return ``upper_bound / bound - 1``; the limit is met where it is at most 0."""
-        return upper_bound / self.bound - 1
+    @property
+    def is_known_before_training(self) -> bool:
+        """Whether it can be judged from predicted costs."""
+        return self.metric != "validation_accuracy"
+
+    def violation(self, value: float) -> float:
+        """Return ``value / bound - 1``, negated for a lower limit; at most 0 where it is met."""
+        excess = value / self.bound - 1
+        return -excess if self.is_minimum else excess
 
     def shown(self, value: float) -> str:
         """Return an SI value in the constraint's printing unit."""
@@ -69,6 +79,7 @@ class Constraint:
 
 # name: metric, printing unit, printing units per SI unit
 _LIMITS: dict[str, tuple[str, str, float]] = {
+    "min_accuracy": ("validation_accuracy", "", 1.0),
     "max_latency_ms": ("worst_latency_s", "ms", 1e3),
     "max_energy_mj": ("worst_energy_j", "mJ", 1e3),
     "max_flash_kib": ("flash_bytes", "KiB", 1 / 1024),
@@ -82,7 +93,9 @@ def constraints_of(config: ConstraintsConfig) -> tuple[Constraint, ...]:
     for name, (metric, unit, shown_per_si) in _LIMITS.items():
         value = getattr(config, name)
         if value is not None:
-            limits.append(Constraint(name, metric, value / shown_per_si, unit, shown_per_si))
+            bound = value / shown_per_si
+            is_minimum = name.startswith("min_")
+            limits.append(Constraint(name, metric, bound, unit, shown_per_si, is_minimum))
     return tuple(limits)
 
 

@@ -20,6 +20,7 @@ from targets import Failure, Measurement, Target, write_atomically
 
 PREDICTOR_FILE = "predictor.json"
 RECORDS_FILE = "measurements.jsonl"
+CALIBRATION_PHASE = "calibration"
 _SPACE_FILE = "space.json"
 
 
@@ -102,7 +103,7 @@ def calibrate_into(
         arch: Architecture, result: tuple[Measurement, ...] | Failure, done: int, total: int
     ) -> None:
         if arch.arch_id not in known:
-            records.append("calibration", arch, result)
+            records.append(CALIBRATION_PHASE, arch, result)
         if isinstance(result, Failure):
             progress.message(f"{arch.arch_id}: {result.stage} failed: {result.message}")
             progress.advance("failed")

@@ -12,7 +12,7 @@ import numpy as np
 from hwnas.finalists import FRONT_PHASE
 from hwnas.front import ParetoFront, to_csv
 from hwnas.pareto import ObjectiveScale, is_non_dominated
-from hwnas.predictor_store import PREDICTOR_FILE, RECORDS_FILE
+from hwnas.predictor_store import CALIBRATION_PHASE, PREDICTOR_FILE, RECORDS_FILE
 from hwnas.run_folder import SCHEMA_VERSION
 from hwnas.search_context import SearchContext
 from hwnas.study import Evaluated
@@ -95,7 +95,7 @@ def _refit(context: SearchContext, folder: Path) -> None:
     known = {m.measurements[0].measured_at for m in shared.measured(context.space)}
     for item in new:
         if item.measurements[0].measured_at not in known:
-            shared.append(FRONT_PHASE, item.architecture, item.measurements)
+            shared.append(CALIBRATION_PHASE, item.architecture, item.measurements)
     predictors = fit_predictors(context.target.name, shared.measured(context.space))
     predictors.report = TargetPredictors.load(folder / PREDICTOR_FILE).report
     predictors.save(folder / PREDICTOR_FILE)

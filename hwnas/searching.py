@@ -188,12 +188,16 @@ def _load_or_calibrate(context: SearchContext, root: Path) -> TargetPredictors:
 
 
 def _objective_scale(context: SearchContext, costs: Sequence[ArchitectureCosts]) -> ObjectiveScale:
-    """Span each cost from the cheapest first exit to the costliest full path sampled."""
+    """Span each cost from the cheapest first exit to the costliest full path sampled.
+
+    Accuracy spans from chance, or from the least that is acceptable, to 1.
+    """
     ideal, reference = [], []
     for objective in context.objectives:
         if objective.name == "accuracy":
+            floor = context.config.constraints.min_accuracy
             ideal.append(1.0)
-            reference.append(1 / len(context.dataset.class_names))
+            reference.append(floor or 1 / len(context.dataset.class_names))
         else:
             ideal.append(min(c.range_of(objective.metric)[0] for c in costs))
             reference.append(max(c.range_of(objective.metric)[1] for c in costs))

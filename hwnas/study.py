@@ -151,10 +151,24 @@ class SearchStudy:
         return proposals
 
     def complete(
-        self, proposal: Proposal, values: Sequence[float], result: Mapping[str, Any]
+        self,
+        proposal: Proposal,
+        values: Sequence[float],
+        result: Mapping[str, Any],
+        violations: Mapping[str, float] | None = None,
     ) -> None:
-        """Record a trained architecture."""
-        self._trial(proposal.number).set_user_attr(_RESULT, json.dumps(result))
+        """Record a trained architecture.
+
+        Args:
+            proposal: What was trained.
+            values: One per objective.
+            result: JSON-ready outcome.
+            violations: Of the limits that only training could judge.
+        """
+        trial = self._trial(proposal.number)
+        for name, violation in (violations or {}).items():
+            trial.set_constraint(name, violation)
+        trial.set_user_attr(_RESULT, json.dumps(result))
         self._study.tell(proposal.number, list(values))
 
     def fail(self, proposal: Proposal, reason: str) -> None:
@@ -207,6 +221,8 @@ class SearchStudy:
             trial.set_user_attr(_DUPLICATE_OF, number)
             earlier = self._trials()[number]
             if earlier.state == TrialState.COMPLETE:
+                for name in earlier.constraints.keys() - violations.keys():
+                    trial.set_constraint(name, earlier.constraints[name])
                 self._study.tell(trial, earlier.values)
             else:
                 self._study.tell(trial, state=TrialState.PRUNED)
