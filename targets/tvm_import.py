@@ -6,7 +6,9 @@ network. Transposing and reshaping weights in numpy instead takes milliseconds.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -39,7 +41,8 @@ def import_onnx(model: onnx.ModelProto) -> ir.IRModule:
         ImportFailedError: If TVM does not know an operator or attribute.
     """
     try:
-        module = from_onnx(model)
+        with redirect_stdout(io.StringIO()):  # it prints what it also raises
+            module = from_onnx(model)
     except Exception as error:  # the front end raises anything from KeyError to its own
         raise ImportFailedError(f"{type(error).__name__}: {error}") from error
     return transform.Sequential(
