@@ -106,7 +106,8 @@ def choose_thresholds(
     if not grids:
         return ExitPolicy(())
     found = [_descend([first] + [NEVER] * (len(grids) - 1), grids, cost) for first in grids[0]]
-    return ExitPolicy(tuple(min(found, key=cost)))
+    cheapest = min(found, key=cost)
+    return ExitPolicy(tuple(cheapest))
 
 
 def _descend(
