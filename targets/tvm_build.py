@@ -75,13 +75,17 @@ def build_library(model: onnx.ModelProto, target: Any, path: Path) -> Library:
         RuntimeError: If TVM or the linker cannot compile it; all their errors are such.
     """
     with target, tvm.transform.PassContext(opt_level=3):
-        fused = tvm.transform.Sequential(_FUSE)(import_onnx(model))
-        scheduled = schedule_module(fused, tiling_for(target))
+        scheduled = schedule_module(fuse(model), tiling_for(target))
         planned = tvm.transform.Sequential(_PLAN_MEMORY)(scheduled.module)
     lower = tvm.transform.Sequential(_LOWER)
     executable = tvm.compile(planned, target=target, relax_pipeline=lower)
     executable.export_library(str(path))
     return Library(path, loadable_bytes(path), peak_ram_bytes(planned), scheduled.unscheduled)
+
+
+def fuse(model: onnx.ModelProto) -> tvm.IRModule:
+    """Import a model and fuse its operators into kernels, unscheduled."""
+    return tvm.transform.Sequential(_FUSE)(import_onnx(model))
 
 
 def llvm_target(options: Mapping[str, str | int | list[str]], threads: int) -> Any:

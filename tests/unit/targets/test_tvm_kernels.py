@@ -1,0 +1,163 @@
+"""Every kernel the schedule rules make computes what ONNX Runtime computes."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import tvm
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tvm import relax
+
+from targets.parity import random_inputs
+from targets.testing import GraphBuilder, run_onnxruntime
+from targets.tvm_build import build_library, llvm_target
+from targets.tvm_schedule import Tiling, schedule_module
+
+NATIVE = llvm_target({"mcpu": "native"}, threads=1)
+# float32 sums of up to a few hundred terms in another order: 1e-6 of the scale at most
+TOLERANCE = 2e-5
+SLOW = settings(
+    max_examples=25,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+odd_channels = st.sampled_from([1, 2, 3, 7, 8, 14, 16, 17, 22, 24, 33, 38, 48, 64])
+
+
+def check(model: onnx.ModelProto, folder: Path, target=NATIVE) -> tuple[str, ...]:
+    """Compile, run, compare with ONNX Runtime; return the names of unscheduled kernels."""
+    # a library is loaded once for each path: every model needs its own
+    path = folder / f"{abs(hash(model.SerializeToString()))}.so"
+    library = build_library(model, target, path)
+    machine = relax.VirtualMachine(tvm.runtime.load_module(str(path)), tvm.cpu())
+    inputs = random_inputs(model, seed=3)
+    got = machine["main"](*(tvm.runtime.tensor(x) for x in inputs))
+    outputs = [got] if hasattr(got, "numpy") else list(got)
+    for output, wanted in zip(outputs, run_onnxruntime(model, inputs), strict=True):
+        scale = max(1.0, float(np.abs(wanted).max()))
+        np.testing.assert_allclose(output.numpy(), wanted, rtol=0, atol=TOLERANCE * scale)
+    return library.unscheduled
+
+
+@SLOW
+@given(
+    channels=st.tuples(odd_channels, odd_channels),
+    kernel=st.tuples(st.sampled_from([1, 3, 5]), st.sampled_from([1, 3, 4, 7])),
+    stride=st.tuples(st.integers(1, 2), st.integers(1, 2)),
+    size=st.tuples(st.integers(1, 13), st.integers(4, 25)),
+    activation=st.sampled_from(["none", "relu6", "HardSwish", "HardSigmoid", "residual"]),
+)
+def test_dense_convolutions_with_fused_epilogues(
+    channels, kernel, stride, size, activation, tmp_path
+):
+    graph = GraphBuilder((1, channels[0], *size))
+    y = graph.conv("x", channels, kernel, stride)
+    if activation == "relu6":
+        y = graph.clip(y, 0, 6)
+    elif activation == "residual":
+        y = graph.node("Add", y, y)
+    elif activation != "none":
+        y = graph.node(activation, y)
+    assert check(graph.build(y), tmp_path) == ()
+
+
+@SLOW
+@given(
+    channels=odd_channels,
+    kernel=st.tuples(st.sampled_from([1, 3, 5, 7]), st.sampled_from([3, 5, 7])),
+    stride=st.integers(1, 2),
+    size=st.tuples(st.integers(1, 13), st.integers(3, 25)),
+)
+def test_depthwise_convolutions(channels, kernel, stride, size, tmp_path):
+    graph = GraphBuilder((1, channels, *size))
+    y = graph.conv("x", (channels, channels), kernel, (stride, stride), groups=channels)
+    assert check(graph.build(graph.clip(y, 0, 6)), tmp_path) == ()
+
+
+@SLOW
+@given(
+    channels=st.tuples(odd_channels, odd_channels),
+    size=st.tuples(st.integers(1, 25), st.integers(1, 25)),
+)
+def test_pointwise_convolutions_of_any_size(channels, size, tmp_path):
+    graph = GraphBuilder((1, channels[0], *size))
+    assert check(graph.build(graph.conv("x", channels)), tmp_path) == ()
+
+
+@pytest.mark.parametrize("width", [7, 12, 13, 20])
+def test_rows_that_no_tile_divides_are_not_computed_wrongly(width, tmp_path):
+    # a tile of 8 pixels over rows of 12 once gave silently wrong sums
+    graph = GraphBuilder((1, 16, width, width))
+    y = graph.node("HardSwish", graph.conv(graph.conv("x", (16, 32)), (32, 24), (3, 3)))
+    assert check(graph.build(y), tmp_path) == ()
+
+
+def other_graphs() -> dict[str, onnx.ModelProto]:
+    graphs = {}
+    g = GraphBuilder((1, 12, 9, 9))
+    graphs["grouped convolution"] = g.build(g.conv("x", (12, 18), (3, 3), groups=3))
+    g = GraphBuilder((1, 6, 9, 9))
+    graphs["depth multiplier 2"] = g.build(g.conv("x", (6, 12), (3, 3), groups=6))
+    g = GraphBuilder((1, 8, 12, 12))
+    graphs["max pool"] = g.build(g.node("MaxPool", "x", kernel_shape=[3, 3], strides=[2, 2]))
+    g = GraphBuilder((1, 8, 12, 12))
+    graphs["average pool"] = g.build(g.node("AveragePool", "x", kernel_shape=[2, 2]))
+    g = GraphBuilder((1, 20))
+    graphs["softmax"] = g.build(g.node("Softmax", g.node("Gemm", "x", g.weight(20, 10))))
+    g = GraphBuilder((1, 8, 6, 6))
+    halves = g.conv("x", (8, 5)), g.conv("x", (8, 7))
+    graphs["concat"] = g.build(g.conv(g.node("Concat", *halves, axis=1), (12, 4)))
+    g = GraphBuilder((1, 8, 6, 10))
+    graphs["transpose"] = g.build(g.node("Transpose", "x", perm=[0, 2, 3, 1]))
+    g = GraphBuilder((1, 8, 30))
+    y = g.node("Conv", "x", g.weight(12, 8, 3), kernel_shape=[3], pads=[1, 1])
+    graphs["one-dimensional convolution"] = g.build(g.node("Relu", y))
+    g = GraphBuilder((1, 8, 6, 6))
+    graphs["clip from -1 to 2"] = g.build(g.clip(g.conv("x", (8, 8)), -1, 2))
+    g = GraphBuilder((1, 1, 49, 10))
+    graphs["asymmetric padding"] = g.build(g.conv("x", (1, 16), (10, 4), (2, 2), pads=(4, 1, 5, 2)))
+    g = GraphBuilder((1, 8, 5, 5))
+    graphs["sigmoid gate"] = g.build(g.node("Mul", "x", g.node("Sigmoid", "x")))
+    g = GraphBuilder((2, 8, 5, 5))
+    graphs["batch of 2"] = g.build(g.classifier(g.conv("x", (8, 16), (3, 3)), 16, 10))
+    return graphs
+
+
+@pytest.mark.parametrize("name", other_graphs())
+def test_other_operators_are_right_whether_a_rule_fits_or_not(name, tmp_path):
+    check(other_graphs()[name], tmp_path)
+
+
+@pytest.mark.parametrize(
+    "cpu", ["x86-64", "haswell", "native"], ids=["sse, 4 lanes", "avx2, 8 lanes", "this cpu"]
+)
+def test_code_for_older_vector_units_is_right(cpu, tmp_path):
+    if cpu == "haswell" and not tvm.target.codegen.target_has_features("avx2", NATIVE):
+        pytest.skip("this CPU has no AVX2")
+    graph = GraphBuilder((1, 3, 10, 10))
+    y = graph.clip(graph.conv("x", (3, 24), (3, 3)), 0, 6)
+    y = graph.clip(graph.conv(y, (24, 24), (5, 5), (2, 2), groups=24), 0, 6)
+    model = graph.build(graph.classifier(graph.conv(y, (24, 40)), 40, 10))
+    assert check(model, tmp_path, llvm_target({"mcpu": cpu}, threads=1)) == ()
+
+
+def test_a_kernel_that_no_rule_fits_stays_as_it_is_and_is_named(tmp_path):
+    graph = GraphBuilder((1, 20))
+    model = graph.build(graph.node("Softmax", "x"))
+    (name,) = check(model, tmp_path)
+    assert "softmax" in name
+
+
+def test_scheduling_changes_no_signature():
+    graph = GraphBuilder((1, 8, 6, 6))
+    from targets.tvm_build import fuse
+
+    with NATIVE:
+        fused = fuse(graph.build(graph.conv("x", (8, 16), (3, 3))))
+        scheduled = schedule_module(fused, Tiling(16, 16)).module
+    before = {v.name_hint: [str(p.ty) for p in f.params] for v, f in fused.functions_items()}
+    after = {v.name_hint: [str(p.ty) for p in f.params] for v, f in scheduled.functions_items()}
+    assert before == after
