@@ -66,11 +66,11 @@ class PriorResidualPredictor:
         """Learn from n measured graphs; see `CostPredictor.fit`.
 
         Raises:
-            ValueError: For fewer than 4 groups, or a value that is not positive.
+            ValueError: For fewer than 4 groups, or a value that is not positive and finite.
         """
         values = np.asarray(values, dtype=np.float64)
-        if not np.all(values > 0):
-            raise ValueError(f"{self.metric} of a measured graph must be positive")
+        if not np.all((values > 0) & (values < np.inf)):
+            raise ValueError(f"{self.metric} of a measured graph must be positive and finite")
         n_groups = len(set(groups))
         if n_groups < 4:
             raise ValueError(f"needs measurements of at least 4 architectures. Got {n_groups}.")
