@@ -76,7 +76,8 @@ def test_arch_id_survives_json_with_shuffled_keys(
     arch = space.canonicalize(choices)
     document = json.loads(json.dumps(arch.to_dict()))
     document["choices"] = dict(reversed(document["choices"].items()))
-    assert Architecture.from_dict(document).arch_id == arch.arch_id
+    read = Architecture.from_dict(document)
+    assert (read, read.arch_id) == (arch, arch.arch_id)
 
 
 def test_arch_id_is_pinned_across_versions() -> None:
@@ -149,6 +150,21 @@ def test_the_number_of_networks_is_that_counted_by_hand(
     architectures = reachable(space)
     assert len(architectures) == n_networks
     assert len({space.workloads(arch) for arch in architectures}) == n_networks
+
+
+def test_strides_of_a_single_pixel_are_no_choice() -> None:
+    space = space_of("depthwise_separable", (1, 2, 1), stride_plan=["2-1-1-1", "2-2-2-2"])
+    choices = {name: values[-1] for name, values in space.dimensions.items()}
+    # the stem leaves one pixel, so that the later strides change nothing
+    assert space.canonicalize(choices)["stride_plan"] == "2-1-1-1"
+
+
+def test_only_the_first_block_of_a_stage_has_its_stride() -> None:
+    space = tiny_space(s0_depth=[3], s1_depth=[2], stride_plan=["2-1-2"])
+    (arch, *_) = reachable(space)
+    sizes = [w.output_shape[1:] for w in space.workloads(arch) if w.op == "depthwise_conv2d"]
+    # 8 pixels: stem to 4, three blocks keep them, the next block halves, the last keeps
+    assert sizes == [(4, 4)] * 3 + [(2, 2)] * 2
 
 
 def test_an_exit_where_nothing_was_computed_collapses() -> None:
