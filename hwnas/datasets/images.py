@@ -30,8 +30,8 @@ def decode_image(file: Path | BinaryIO, mode: Literal["L", "RGB"], where: str) -
     try:
         with Image.open(file, formats=_FORMATS) as image:
             stored_mode, converted = image.mode, image.convert(mode)
-    # Pillow raises SyntaxError and ValueError, too, for damaged files
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    # all that Pillow raises for damaged files
+    except (OSError, SyntaxError, TypeError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"{where}: not a readable image ({error})") from None
     if stored_mode.startswith(("I", "F")):
         raise UserError(

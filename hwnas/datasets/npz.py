@@ -21,13 +21,13 @@ from hwnas.datasets.log_mel import log_mel
 from hwnas.datasets.paths import resolve_path
 from hwnas.errors import UserError
 
-# zipfile raises NotImplementedError for an unknown compression, numpy's header TokenError
+# zipfile raises RuntimeError for an unknown compression or encryption, numpy's header TokenError
 _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
     EOFError,
     OSError,
-    NotImplementedError,
+    RuntimeError,
     tokenize.TokenError,
 )
 
@@ -75,6 +75,9 @@ def open_npz(path: Path) -> Iterator[NpzFile]:
             archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, NpzFile):
                 raise UserError(f"{path}: wanted an .npz archive. Got a single array.")
+            # numpy checks a sum only after the last byte, which a damaged shape never reaches
+            if (damaged := archive.zip.testzip()) is not None:
+                raise UserError(f"{path}: {damaged} is damaged. Copy or download it again.")
             with archive:
                 yield archive
     except _DAMAGE as error:

@@ -153,7 +153,9 @@ def test_sixteen_bits_are_refused_and_not_cut_to_white(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore")  # Pillow also warns of what it then refuses
 def test_a_damaged_image_is_refused_or_read(tmp_path: Path, data: st.DataObject) -> None:
     buffer = io.BytesIO()
-    Image.fromarray(pixels(0)).save(buffer, data.draw(st.sampled_from(["PNG", "GIF", "BMP"])))
+    Image.fromarray(pixels(0)).save(
+        buffer, data.draw(st.sampled_from(["PNG", "GIF", "BMP", "JPEG", "TIFF"]))
+    )
     damaged = bytearray(buffer.getvalue())
     damaged[data.draw(st.integers(0, len(damaged) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     try:

@@ -178,6 +178,20 @@ def test_an_archive_cut_off_anywhere_is_refused(tmp_path: Path) -> None:
         assert "data.npz: " in complaint(lambda: load_dataset(source(), tmp_path))
 
 
+def test_a_shape_or_flag_changed_in_place_is_noticed(tmp_path: Path) -> None:
+    np.savez(tmp_path / "data.npz", **images())
+    whole = (tmp_path / "data.npz").read_bytes()
+    # fewer samples, so that numpy never reads up to the checksum
+    shorter = whole.replace(b"(40, 2, 4, 5)", b"(20, 2, 4, 5)").replace(b"(40,)", b"(20,)")
+    # the flag of encryption in the archive's directory
+    flagged = bytearray(whole)
+    flagged[whole.index(b"PK\x01\x02") + 8] |= 1
+    for content in (shorter, bytes(flagged)):
+        assert content != whole
+        (tmp_path / "data.npz").write_bytes(content)
+        assert "data.npz: " in complaint(lambda: source().read(tmp_path))
+
+
 @given(st.data())
 @settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
