@@ -13,13 +13,12 @@ import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.samplers import BaseSampler, NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from hwnas.config import SamplerName
 from hwnas.costs import ArchitectureCosts
 from hwnas.objectives import Constraint, Objective
+from hwnas.study_journal import StudyJournal
 from search_spaces import Architecture, Choice, SearchSpace
 
 _ARCHITECTURE = "architecture"
@@ -103,9 +102,10 @@ class SearchStudy:
         self._distributions = {
             name: _distribution(choices) for name, choices in space.dimensions.items()
         }
+        self._journal = StudyJournal(journal)
         self._study = optuna.create_study(
             study_name="search",
-            storage=JournalStorage(JournalFileBackend(str(journal))),
+            storage=self._journal.storage,
             directions=[o.direction for o in objectives],
             load_if_exists=True,
         )
@@ -115,24 +115,29 @@ class SearchStudy:
         """Queue architectures to be proposed first; does nothing in a resumed study."""
         if self._trials():
             return
-        for arch in architectures:
-            self._study.enqueue_trial(self._to_parameters(arch))
+        with self._journal.whole():
+            for arch in architectures:
+                self._study.enqueue_trial(self._to_parameters(arch))
 
     def pending(self) -> list[Proposal]:
         """Return proposals that a killed process left unfinished, to be trained now."""
         proposals = []
         for trial in self._trials(TrialState.RUNNING):
-            text = trial.user_attrs.get(_ARCHITECTURE)
-            if text is None:
-                # killed between asking and writing down the architecture
-                self._study.tell(trial.number, state=TrialState.FAIL)
-                continue
-            arch = Architecture.from_dict(json.loads(text))
+            arch = _architecture(trial)
+            # alone, as when it was asked: a sum over a batch may round differently
             proposals.append(Proposal(trial.number, arch, self._predict([arch])[0]))
         return proposals
 
     def propose(self, n: int) -> list[Proposal]:
-        """Ask until ``n`` new feasible architectures are found; fewer at the space's end."""
+        """Ask until ``n`` new feasible architectures are found; fewer at the space's end.
+
+        A batch is proposed whole or not at all, so that a resumed study asks
+        with the same knowledge as one that never stopped.
+        """
+        with self._journal.whole():
+            return self._propose(n)
+
+    def _propose(self, n: int) -> list[Proposal]:
         proposals: list[Proposal] = []
         misses = 0
         while len(proposals) < n:
@@ -189,6 +194,10 @@ class SearchStudy:
             if _DUPLICATE_OF not in trial.user_attrs
         ]
 
+    def failures(self) -> list[str]:
+        """Return why trainings failed, in trial order."""
+        return [t.user_attrs[_FAILURE] for t in self._trials() if _FAILURE in t.user_attrs]
+
     def counts(self) -> dict[str, int]:
         """Return how many trials were evaluated, infeasible, repeated and failed."""
         trials = self._trials()
@@ -202,7 +211,7 @@ class SearchStudy:
             "evaluated": complete - (repeated - repeated_pruned),
             "infeasible": pruned - repeated_pruned,
             "repeated": repeated,
-            "failed": sum(_FAILURE in t.user_attrs for t in trials),
+            "failed": len(self.failures()),
         }
 
     def _ask(self) -> Proposal | None:

@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -57,7 +57,8 @@ class TrainingPool:
         for attempt in (1, 2):
             missing = [i for i in range(len(tasks)) if i not in outcomes]
             try:
-                futures = {self._executor.submit(_train, tasks[i]): i for i in missing}
+                with _blocked_interrupt():
+                    futures = {self._executor.submit(_train, tasks[i]): i for i in missing}
                 for future in as_completed(futures):
                     index = futures[future]
                     outcomes[index] = future.result()
@@ -103,6 +104,19 @@ class TrainingPool:
                 process.join()
 
 
+@contextlib.contextmanager
+def _blocked_interrupt() -> Iterator[None]:
+    """Hold back Ctrl-C, which reaches the whole process group, from processes started here.
+
+    They inherit the block; this process gets the signal at the end.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class _WorkerState:
     """What a worker process holds between trainings."""
 
@@ -112,8 +126,6 @@ class _WorkerState:
 
 
 def _initialize(config_json: str, base_dir: str, parent: int) -> None:
-    # Ctrl-C reaches the whole process group; the parent decides what happens to workers
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()
     import torch
 
