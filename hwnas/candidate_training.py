@@ -13,6 +13,7 @@ from hwnas.config import ExperimentConfig
 from hwnas.datasets import Dataset, Split
 from hwnas.early_exit import apply_policy, choose_thresholds, exit_shares
 from search_spaces import Architecture, SearchSpace
+from targets import write_atomically
 
 if TYPE_CHECKING:
     from torch import nn
@@ -91,10 +92,10 @@ def train_candidate(
     task: TrainingTask, space: SearchSpace, dataset: Dataset, config: ExperimentConfig
 ) -> TrainingOutcome:
     """Train an architecture, choose its exit thresholds, judge it, save its weights."""
-    from safetensors.torch import save_file
-    from search_spaces.initialize import initialize_weights
+    from safetensors.torch import save
 
     from hwnas.training import predict_logits, train
+    from search_spaces.initialize import initialize_weights
 
     network = space.build(task.architecture)
     initialize_weights(network, task.seed)
@@ -109,9 +110,8 @@ def train_candidate(
         task.stage_costs,
         config.early_exit.max_accuracy_drop,
     )
-    temporary = task.checkpoint.with_suffix(".tmp")
-    save_file({k: v.contiguous().cpu() for k, v in network.state_dict().items()}, temporary)
-    temporary.replace(task.checkpoint)
+    weights = {k: v.contiguous().cpu() for k, v in network.state_dict().items()}
+    write_atomically(task.checkpoint, save(weights))
     outcome = TrainingOutcome(
         thresholds=policy.thresholds,
         validation=judge(validation_logits, dataset.validation, policy.thresholds),

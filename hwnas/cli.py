@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from hwnas.progress import ConsoleProgress
 
 _INTERRUPTED = 130
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _LOG_WIDTH = 132
 
 app = typer.Typer(
@@ -38,12 +40,21 @@ def main() -> None:
         app()
     except UserError as error:
         _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        _fail("interrupted; continue a search with --resume", _INTERRUPTED)
+    except SystemExit as end:
+        # what Typer makes of Ctrl-C
+        if end.code == _INTERRUPTED:
+            _fail("interrupted; continue a search with --resume", _INTERRUPTED)
+        raise
     except OSError as error:
-        if error.filename is None:
-            raise
-        _fail(f"{error.filename}: {error.strerror}", 2)
+        if error.filename is not None:
+            _fail(f"{error.filename}: {error.strerror}", 2)
+        if error.errno in _DISK_FULL:
+            _fail(
+                f"the disk is full ({error.strerror}). "
+                "Free some space; continue a search with --resume",
+                2,
+            )
+        raise
 
 
 @app.command()

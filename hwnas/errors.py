@@ -6,12 +6,24 @@ UserError                the user's input is wrong                 exit 2
 
 
 class UserError(ValueError):
-    """Wrong input: the message says where, what was wanted, what came, and what to do."""
+    """Wrong input: the message says where, what was wanted, what came, and what to do.
+
+    Args:
+        message: Made one printable line, whatever a library or a file put into it.
+    """
 
     exit_code = 2
+
+    def __init__(self, message: str) -> None:
+        line = " ".join(message.splitlines())
+        super().__init__("".join(c if c.isprintable() else _escaped(c) for c in line))
 
 
 class UnreachableError(UserError):
     """A board, meter or storage cannot be reached; the message says how to check."""
 
     exit_code = 3
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()

@@ -37,9 +37,10 @@ def evaluate_candidates(context: SearchContext, trainers: TrainingPool) -> None:
             context.progress.message(f"The feasible space is exhausted after {done} architectures")
             break
     if done == 0:
+        failures = study.failures()
         raise UserError(
-            f"{context.run.path}: all {study.counts()['failed']} trainings failed. "
-            "Lower training.learning_rate."
+            f"{context.run.path}: all {len(failures)} trainings failed; the last: {failures[-1]}. "
+            "Change section training, and choose another name with --set name=NAME."
         )
 
 

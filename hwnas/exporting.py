@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-import targets
 from hwnas.candidate_training import load_network
-from hwnas.config import ExperimentConfig
+from hwnas.config import ExperimentConfig, parse_config
 from hwnas.datasets import Dataset, load_dataset
 from hwnas.early_exit import apply_policy
 from hwnas.errors import UserError
@@ -25,10 +24,14 @@ from hwnas.objectives import objectives_of
 from hwnas.pareto import ObjectiveScale, knee
 from hwnas.run_folder import SCHEMA_VERSION, RunFolder, environment
 from hwnas.spaces import create_space
+from hwnas.target_checking import open_target
 from targets import Artifact, Failure, Target, write_atomically
 
 if TYPE_CHECKING:
     import onnx
+    from torch import nn
+
+    from search_spaces import SearchSpace
 
 _SAMPLES = 16
 # float32 sums in another order differ by about 1e-6 of the largest logit per layer
@@ -71,13 +74,11 @@ def export(run: Path, *, pick: str = "knee", out: Path | None = None) -> Bundle:
     """
     folder = RunFolder(run)
     manifest, front = folder.manifest(), folder.front()
-    config = ExperimentConfig.model_validate(manifest["config"])
+    config = parse_config(manifest["config"], str(folder.manifest_json))
     candidate = pick_candidate(front, config, pick)
     dataset = load_dataset(config.dataset, Path(manifest["base_dir"]))
     space = create_space(config.space, dataset.input_shape, len(dataset.class_names))
-    network = load_network(
-        space, candidate.architecture, folder.checkpoints / candidate.deployment.checkpoint
-    )
+    network = _load_trained(folder, space, candidate)
     path = out or folder.path / "export" / candidate.architecture.arch_id
     if path.exists() and any(path.iterdir()):
         raise UserError(f"{path}: is not empty. Choose another folder with --out, or remove it.")
@@ -91,7 +92,7 @@ def export(run: Path, *, pick: str = "knee", out: Path | None = None) -> Bundle:
         path.parent.mkdir(parents=True, exist_ok=True)
         with (
             tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as temporary,
-            targets.create(config.target) as target,
+            open_target(config.target) as target,
         ):
             unfinished = Path(temporary) / "bundle"
             unfinished.mkdir()
@@ -107,13 +108,27 @@ def export(run: Path, *, pick: str = "knee", out: Path | None = None) -> Bundle:
     return Bundle(path, candidate, errors)
 
 
+def _load_trained(folder: RunFolder, space: SearchSpace, candidate: Candidate) -> nn.Module:
+    from safetensors import SafetensorError
+
+    # a name only: a front.json from elsewhere must not reach out of the run
+    path = folder.checkpoints / Path(candidate.deployment.checkpoint).name
+    try:
+        return load_network(space, candidate.architecture, path)
+    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
+        raise UserError(f"{path}: missing or damaged ({error}). Search again.") from None
+
+
 def pick_candidate(front: dict[str, Any], config: ExperimentConfig, pick: str) -> Candidate:
     """Choose a front member by rule or ``arch_id``.
 
     Raises:
-        UserError: If the front is empty, or has no such member.
+        UserError: If the front is empty or damaged, or has no such member.
     """
-    candidates = [Candidate.from_dict(c) for c in front["candidates"]]
+    try:
+        candidates = [Candidate.from_dict(c) for c in front["candidates"]]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"front.json: damaged ({type(error).__name__}: {error}).") from None
     by_id = {c.architecture.arch_id: c for c in candidates}
     if pick in by_id:
         return by_id[pick]

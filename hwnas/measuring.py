@@ -114,7 +114,7 @@ def read_onnx(path: Path) -> onnx.ModelProto:
     from google.protobuf.message import DecodeError
 
     try:
-        model = onnx.load(path)
+        model = onnx.load(path, format="protobuf")
         onnx.checker.check_model(model)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None

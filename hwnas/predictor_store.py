@@ -22,6 +22,8 @@ PREDICTOR_FILE = "predictor.json"
 RECORDS_FILE = "measurements.jsonl"
 CALIBRATION_PHASE = "calibration"
 _SPACE_FILE = "space.json"
+# so many failures before any success: the target is at fault, not the architectures
+_PATIENCE = 3
 
 
 @dataclass(frozen=True)
@@ -99,12 +101,21 @@ def calibrate_into(
     known = {m.architecture.arch_id for m in records.measured(space)}
     progress.phase(f"Calibrating {target.name}", samples + held_out)
 
+    n_failed = 0
+
     def observe(
         arch: Architecture, result: tuple[Measurement, ...] | Failure, done: int, total: int
     ) -> None:
+        nonlocal n_failed
         if arch.arch_id not in known:
             records.append(CALIBRATION_PHASE, arch, result)
         if isinstance(result, Failure):
+            n_failed += 1
+            if n_failed == done == _PATIENCE:
+                raise UnreachableError(
+                    f"the first {done} architectures all failed on {target.name!r}: "
+                    f"{result.message}. Check: hwnas targets check {target.name}"
+                )
             progress.message(f"{arch.arch_id}: {result.stage} failed: {result.message}")
             progress.advance("failed")
         else:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import platform
+import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -17,6 +19,8 @@ from hwnas.errors import UserError
 from targets import write_atomically
 
 SCHEMA_VERSION = 1
+_MANIFEST_KEYS = {"config", "base_dir", "dataset_fingerprint", "target_fingerprint"}
+_FRONT_KEYS = {"run", "target", "objectives", "hypervolume", "candidates", "evaluations"}
 _PACKAGES = (
     "hwnas",
     "torch",
@@ -58,14 +62,25 @@ class RunFolder:
                 f"{self.path}: holds a run already. Continue it with --resume, "
                 "or choose another name with --set name=NAME."
             )
-        try:
-            self.checkpoints.mkdir(parents=True, exist_ok=True)
-            self.write_json(self.manifest_json, manifest)
-        except OSError as error:
+        if self.path.is_dir() and any(self.path.iterdir()):
             raise UserError(
-                f"{self.path}: cannot write the run there ({error.strerror}). "
+                f"{self.path}: holds files that are no run. Remove them, "
+                "or choose another name with --set name=NAME."
+            )
+        try:
+            self.write_json(self.manifest_json, manifest)
+            self.checkpoints.mkdir()
+        except OSError as error:
+            shutil.rmtree(self.path, ignore_errors=True)
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise UserError(
+                f"{self.path}: cannot write the run there ({reason}). "
                 "Choose another folder with --runs DIR."
             ) from None
+
+    def remove(self) -> None:
+        """Delete the run and its folder."""
+        shutil.rmtree(self.path)
 
     def manifest(self) -> dict[str, Any]:
         """Read the manifest.
@@ -73,7 +88,9 @@ class RunFolder:
         Raises:
             UserError: If there is none, or it is damaged or of another schema version.
         """
-        return read_versioned_json(self.manifest_json, f"{self.path}: not a run folder")
+        return read_versioned_json(
+            self.manifest_json, f"{self.path}: not a run folder", _MANIFEST_KEYS
+        )
 
     def front(self) -> dict[str, Any]:
         """Read the front.
@@ -82,7 +99,9 @@ class RunFolder:
             UserError: As `manifest`.
         """
         return read_versioned_json(
-            self.front_json, f"{self.path}: its search has not finished; continue it with --resume"
+            self.front_json,
+            f"{self.path}: its search has not finished; continue it with --resume",
+            _FRONT_KEYS,
         )
 
     def write_json(self, path: Path, document: Mapping[str, Any]) -> None:
@@ -106,8 +125,8 @@ class RunFolder:
             yield
 
 
-def read_versioned_json(path: Path, when_missing: str) -> dict[str, Any]:
-    """Read a JSON object of this schema version.
+def read_versioned_json(path: Path, when_missing: str, keys: Set[str]) -> dict[str, Any]:
+    """Read a JSON object of this schema version that has certain keys.
 
     Raises:
         UserError: If it is missing, damaged or of another version.
@@ -124,6 +143,8 @@ def read_versioned_json(path: Path, when_missing: str) -> dict[str, Any]:
             f"{path}: schema_version {found}; this hwnas {version('hwnas')} reads "
             f"{SCHEMA_VERSION}. Use the hwnas that wrote it, or search again under another name."
         )
+    if missing := keys - document.keys():
+        raise UserError(f"{path}: damaged (without {', '.join(sorted(missing))}).")
     return dict(document)
 
 

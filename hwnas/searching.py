@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-import targets
 from hwnas.config import ExperimentConfig, load_config
 from hwnas.costs import ArchitectureCosts, CostModel, feasible
 from hwnas.datasets import Dataset, load_dataset
@@ -33,6 +32,7 @@ from hwnas.run_folder import SCHEMA_VERSION, RunFolder, environment
 from hwnas.search_context import SearchContext
 from hwnas.spaces import create_space
 from hwnas.study import SearchStudy
+from hwnas.target_checking import open_target
 from hwnas.training_pool import TrainingPool
 from latency_predictors.coverage import covering_subset, distinct_architectures
 from latency_predictors.target_predictors import TargetPredictors
@@ -75,19 +75,20 @@ def search(
     base_dir = config_path.resolve().parent
     dataset = load_dataset(config.dataset, base_dir)
     space = create_space(config.space, dataset.input_shape, len(dataset.class_names))
-    try:
-        target = targets.create(config.target)
-    except ValueError as error:
-        raise UserError(f"{config_path}: target: {error}") from None
+    target = open_target(config.target)
     run = RunFolder(runs / config.name)
     _open_run(run, config, base_dir, dataset, target, resume)
     with run.lock(), target:
-        context = _prepare(
-            SearchContext(
-                config, base_dir, run, dataset, space, target, progress or SilentProgress()
-            ),
-            predictors,
+        context = SearchContext(
+            config, base_dir, run, dataset, space, target, progress or SilentProgress()
         )
+        try:
+            _prepare(context, predictors)
+        except (UserError, OSError):
+            # the same command, with the fault corrected, must not find a run there
+            if not resume:
+                run.remove()
+            raise
         with TrainingPool(config, base_dir, workers or os.cpu_count() or 1) as trainers:
             evaluate_candidates(context, trainers)
             front = measured_front(context, trainers)
@@ -141,7 +142,7 @@ def _first_difference(old: Any, new: Any, path: str = "") -> str | None:
     return None if old == new else path
 
 
-def _prepare(context: SearchContext, predictor_root: Path) -> SearchContext:
+def _prepare(context: SearchContext, predictor_root: Path) -> None:
     """Fill in what the study needs: predictors, cost model, scale, limits, study."""
     predictors = _load_or_calibrate(context, predictor_root)
     context.costs = CostModel(context.space, predictors, context.target.spec.energy_model)
@@ -156,13 +157,11 @@ def _prepare(context: SearchContext, predictor_root: Path) -> SearchContext:
     )
     context.scale = _objective_scale(context, costs)
     context.study = _make_study(context, pool)
-    return context
 
 
 def _load_or_calibrate(context: SearchContext, root: Path) -> TargetPredictors:
-    own = context.run.path / PREDICTOR_FILE
-    if own.exists():
-        return TargetPredictors.load(own)
+    if own := load_predictors(context.run.path):
+        return own
     folder = predictor_folder(root, context.target, context.space)
     predictors = load_predictors(folder)
     if predictors is None:
@@ -183,7 +182,7 @@ def _load_or_calibrate(context: SearchContext, root: Path) -> TargetPredictors:
         context.progress.message(f"Predictors of {context.target.name} loaded from {folder}")
     shutil.copyfile(folder / RECORDS_FILE, context.run.measurements)
     # the run keeps its own: a resumed search must see the predictors it began with
-    predictors.save(own)
+    predictors.save(context.run.path / PREDICTOR_FILE)
     return predictors
 
 
