@@ -26,6 +26,8 @@ from latency_predictors.features import (
 CONFIDENCE = 0.9
 _FOLDS = 8
 _RIDGE = 1e-3
+# no graph costs less than this share of the cheapest one measured: 0 is no cost
+_LEAST_SHARE = 0.01
 # outside the calibrated range by more than this (in log units): an extrapolation
 _DOMAIN_SLACK = 0.1
 
@@ -40,8 +42,8 @@ PRIOR_FEATURES: dict[str, tuple[str, ...]] = {
 class PriorResidualPredictor:
     """Non-negative linear prior on operator costs times a Gaussian-process correction.
 
-    The prior is ``f(g) = b0 + sum over operators of b . features`` with ``b >= 0``,
-    fitted by least squares on the *relative* error. A Gaussian process learns
+    The prior is ``f(g) = b0 + sum over operators of b . features`` with ``b >= 0``
+    and ``b0 > 0``, fitted by least squares on the *relative* error. A Gaussian process learns
     ``log(value / prior)`` from the shape of the graph. Its standard deviation is
     rescaled so that it matches cross-validated errors, and the interval is
     conformal: the quantile of cross-validated normalized errors.
@@ -193,15 +195,22 @@ def _kernel(n_features: int) -> Any:
 def _relative_nnls(
     features: NDArray[np.float64], values: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Minimize ``||(features @ b - values) / values||^2 + ridge`` subject to ``b >= 0``."""
+    """Minimize ``||(features @ b - values) / values||^2 + ridge`` subject to ``b >= 0``.
+
+    The first column is the constant; its coefficient is at least ``_LEAST_SHARE``
+    of the smallest value.
+    """
+    least = _LEAST_SHARE * values.min()
     rows = features / values[:, None]
     scale = np.maximum(np.linalg.norm(rows, axis=0), 1e-300)
     ridge = np.sqrt(_RIDGE) * np.eye(rows.shape[1])
     solution, _ = nnls(
         np.vstack([rows / scale, ridge]),
-        np.concatenate([np.ones(len(values)), np.zeros(rows.shape[1])]),
+        np.concatenate([1 - least / values, np.zeros(rows.shape[1])]),
     )
-    return np.asarray(solution / scale)
+    solution = solution / scale
+    solution[0] += least
+    return np.asarray(solution)
 
 
 def _conformal_quantile(scores: NDArray[np.float64]) -> float:
