@@ -76,7 +76,8 @@ def open_npz(path: Path) -> Iterator[NpzFile]:
             if not isinstance(archive, NpzFile):
                 raise UserError(f"{path}: wanted an .npz archive. Got a single array.")
             # numpy checks a sum only after the last byte, which a damaged shape never reaches
-            if (damaged := archive.zip.testzip()) is not None:
+            damaged = archive.zip.testzip() if archive.zip else None
+            if damaged is not None:
                 raise UserError(f"{path}: {damaged} is damaged. Copy or download it again.")
             with archive:
                 yield archive
