@@ -32,5 +32,5 @@ def create_space(config: SpaceConfig, input_shape: Shape, n_classes: int) -> Sea
             choices=config.choices,
             **settings,
         )
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         raise UserError(f"space: {error}") from None
