@@ -120,15 +120,22 @@ class PriorResidualPredictor:
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> Self:
-        """Rebuild a predictor that predicts exactly as the one `to_dict` was taken from."""
+        """Rebuild a predictor that predicts exactly as the one `to_dict` was taken from.
+
+        Raises:
+            KeyError, TypeError, ValueError: If an entry is missing or not what it should be.
+        """
         self = cls(state["metric"])
         self.operators_ = tuple(state["operators"])
         self.std_scale_, self.quantile_ = float(state["std_scale"]), float(state["quantile"])
-        self._prior = np.asarray(state["prior"])
-        self._center, self._scale = np.asarray(state["center"]), np.asarray(state["scale"])
-        self._train_shape = np.asarray(state["train_shape"])
-        self._train_log_ratio = np.asarray(state["train_log_ratio"])
-        kernel = _kernel(len(self._center)).clone_with_theta(np.asarray(state["log_kernel"]))
+        n = len(state["train_log_ratio"])
+        n_shape = shape_features((), self.operators_).shape[1]
+        self._prior = _array(state, "prior", (self._prior_matrix(()).shape[1],))
+        self._center, self._scale = (_array(state, k, (n_shape,)) for k in ("center", "scale"))
+        self._train_shape = _array(state, "train_shape", (n, n_shape))
+        self._train_log_ratio = _array(state, "train_log_ratio", (n,))
+        kernel = _kernel(n_shape)
+        kernel = kernel.clone_with_theta(_array(state, "log_kernel", kernel.theta.shape))
         self._gp = GaussianProcessRegressor(kernel, optimizer=None)
         self._gp.fit((self._train_shape - self._center) / self._scale, self._train_log_ratio)
         return self
@@ -137,7 +144,8 @@ class PriorResidualPredictor:
         names = PRIOR_FEATURES[self.metric]
         additive = additive_features(graphs, self.operators_)
         wanted = [PER_OPERATOR.index(name) for name in names if name in PER_OPERATOR]
-        columns = [np.ones((len(graphs), 1)), additive[..., wanted].reshape(len(graphs), -1)]
+        flat = additive[..., wanted].reshape(len(graphs), len(self.operators_) * len(wanted))
+        columns = [np.ones((len(graphs), 1)), flat]
         if "peak" in names:
             columns.append(peak_activations(graphs)[:, None])
         return np.concatenate(columns, axis=1)
@@ -183,6 +191,13 @@ class PriorResidualPredictor:
             mean, std = self._predict_log(additive[held_out], shape[held_out])
             scores[held_out] = (np.log(values[held_out]) - mean) / std
         return scores
+
+
+def _array(state: Mapping[str, Any], key: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    array = np.asarray(state[key], dtype=np.float64)
+    if array.shape != shape or not np.isfinite(array).all():
+        raise ValueError(f"{key}: wanted finite numbers of shape {shape}, got {array.shape}")
+    return array
 
 
 def _kernel(n_features: int) -> Any:

@@ -70,7 +70,7 @@ class TargetPredictors:
                     latency,
                     total(latency),
                     total(by_metric["flash_bytes"][part]),
-                    max(by_metric["peak_ram_bytes"][part], key=lambda p: p.mean),
+                    largest(by_metric["peak_ram_bytes"][part]),
                 )
             )
         return costs
@@ -84,7 +84,7 @@ class TargetPredictors:
             "report": self.report,
             "predictors": {name: p.to_dict() for name, p in self.predictors.items()},
         }
-        write_atomically(path, json.dumps(document, indent=1).encode())
+        write_atomically(path, json.dumps(document, indent=1, allow_nan=False).encode())
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -96,22 +96,36 @@ class TargetPredictors:
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
             version = document["schema_version"]
-            if version != SCHEMA_VERSION:
-                raise ValueError(
-                    f"{path}: schema_version {version}, this hwnas reads {SCHEMA_VERSION}. "
-                    "Calibrate again."
-                )
-            predictors = {
-                name: PriorResidualPredictor.from_dict(state)
-                for name, state in document["predictors"].items()
-            }
-            return cls(document["target"], predictors, document["report"])
         except FileNotFoundError:
             raise ValueError(
                 f"{path}: no such predictor. Run: hwnas calibrate TARGET --space SPACE"
             ) from None
-        except (KeyError, TypeError, AttributeError, json.JSONDecodeError, OSError) as error:
-            raise ValueError(f"{path}: damaged predictor ({error}). Calibrate again.") from None
+        except _DAMAGE as error:
+            raise _damaged(path, error) from None
+        if version != SCHEMA_VERSION:
+            raise ValueError(
+                f"{path}: schema_version {version}, this hwnas reads {SCHEMA_VERSION}. "
+                "Calibrate again."
+            )
+        try:
+            predictors = {name: _predictor(name, document["predictors"][name]) for name in METRICS}
+            return cls(document["target"], predictors, document["report"])
+        except _DAMAGE as error:
+            raise _damaged(path, error) from None
+
+
+_DAMAGE = (KeyError, TypeError, AttributeError, ValueError, OSError, RecursionError)
+
+
+def _damaged(path: Path, error: Exception) -> ValueError:
+    reason = " ".join(str(error).split())
+    return ValueError(f"{path}: damaged predictor ({reason}). Calibrate again.")
+
+
+def _predictor(metric: str, state: Mapping[str, Any]) -> PriorResidualPredictor:
+    if state["metric"] != metric:
+        raise ValueError(f"predictors.{metric}: holds {state['metric']!r}")
+    return PriorResidualPredictor.from_dict(state)
 
 
 def total(parts: Sequence[Prediction]) -> Prediction:
@@ -121,5 +135,17 @@ def total(parts: Sequence[Prediction]) -> Prediction:
         std=sum(p.std for p in parts),
         low=sum(p.low for p in parts),
         high=sum(p.high for p in parts),
+        in_domain=all(p.in_domain for p in parts),
+    )
+
+
+def largest(parts: Sequence[Prediction]) -> Prediction:
+    """Return the maximum of predictions; its interval is that of the maximum's bounds."""
+    least_certain = max(parts, key=lambda p: p.high)
+    return Prediction(
+        mean=max(p.mean for p in parts),
+        std=least_certain.std,
+        low=max(p.low for p in parts),
+        high=least_certain.high,
         in_domain=all(p.in_domain for p in parts),
     )

@@ -1,0 +1,174 @@
+"""All costs of a target: aggregated over stages, saved and loaded."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from latency_predictors import Prediction, TargetPredictors, UnknownWorkloadError
+from latency_predictors.prior_residual import PriorResidualPredictor
+from latency_predictors.target_predictors import METRICS, largest, total
+from latency_predictors.testing import linear_latency_s, noisy, random_graphs
+from search_spaces import Workload, n_params, peak_activation_bytes
+
+GRAPHS = random_graphs(20, seed=0)
+STAGES = [GRAPHS[0:2], GRAPHS[2:3], GRAPHS[3:6]]
+REPORT = {"space": "depthwise_separable", "n_fitted": 20, "held_out": {"flash_mape": 0.125}}
+
+
+@pytest.fixture(scope="module")
+def predictors() -> TargetPredictors:
+    values = {
+        "latency_s": noisy(linear_latency_s(GRAPHS), 0),
+        "flash_bytes": np.array([2000.0 + 4 * sum(map(n_params, g)) for g in GRAPHS]),
+        "peak_ram_bytes": np.array([1.2 * peak_activation_bytes(g) for g in GRAPHS]),
+    }
+    groups = [str(i) for i in range(len(GRAPHS))]
+    fitted = {m: PriorResidualPredictor(m).fit(GRAPHS, values[m], groups) for m in METRICS}
+    return TargetPredictors("board", fitted, REPORT)
+
+
+@pytest.fixture
+def saved(predictors: TargetPredictors, tmp_path: Path) -> Path:
+    path = tmp_path / "predictor.json"
+    predictors.save(path)
+    return path
+
+
+def part(mean: float, low: float, high: float, in_domain: bool = True) -> Prediction:
+    return Prediction(mean, (high - low) / 4, low, high, in_domain)
+
+
+def test_latency_and_flash_add_over_stages_and_ram_is_the_largest(
+    predictors: TargetPredictors,
+) -> None:
+    by_metric = {
+        m: [predictors.predictors[m].predict(stages) for stages in STAGES] for m in METRICS
+    }
+    for i, costs in enumerate(predictors.predict(STAGES)):
+        latency, flash, ram = (by_metric[m][i] for m in METRICS)
+        assert len(costs.stage_latency_s) == len(latency)
+        for name in ("mean", "std", "low", "high"):
+            # predicting one stage alone rounds differently from predicting all in one matrix
+            for whole, parts in ((costs.latency_s, latency), (costs.flash_bytes, flash)):
+                expected = sum(getattr(p, name) for p in parts)
+                assert getattr(whole, name) == pytest.approx(expected, rel=1e-9)
+        for name in ("mean", "low", "high"):
+            expected = max(getattr(p, name) for p in ram)
+            assert getattr(costs.peak_ram_bytes, name) == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_total_is_in_the_domain_only_if_all_its_parts_are() -> None:
+    inside, outside = part(1, 0.5, 2), part(1, 0.5, 2, in_domain=False)
+    assert total([inside, inside]).in_domain
+    assert not total([inside, outside]).in_domain
+    assert largest([inside, inside]).in_domain
+    assert not largest([part(9, 8, 10), outside]).in_domain
+
+
+def test_the_upper_end_of_the_largest_is_that_of_the_least_certain_part() -> None:
+    """A limit on RAM binds on every stage, also on one that is smaller on average."""
+    certain, uncertain = part(100, 99, 101), part(90, 60, 150)
+    assert largest([certain, uncertain]) == Prediction(100, uncertain.std, 99, 150, True)
+
+
+def test_no_architectures_give_no_costs(predictors: TargetPredictors) -> None:
+    assert predictors.predict([]) == []
+
+
+def test_an_unknown_operator_in_any_stage_raises(predictors: TargetPredictors) -> None:
+    unknown = (Workload("grid_sample", (8, 4, 4), (8, 4, 4)),)
+    with pytest.raises(UnknownWorkloadError, match="grid_sample"):
+        predictors.predict([(GRAPHS[0], unknown)])
+
+
+def test_saved_predictors_predict_exactly_the_same(
+    predictors: TargetPredictors, saved: Path
+) -> None:
+    read = TargetPredictors.load(saved)
+    assert read.predict(STAGES) == predictors.predict(STAGES)
+    assert (read.target, read.report) == ("board", REPORT)
+
+
+def test_the_file_is_strict_json(predictors: TargetPredictors, saved: Path) -> None:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    json.loads(saved.read_text(), parse_constant=refuse)
+    broken = TargetPredictors("board", predictors.predictors, {"spearman": float("nan")})
+    with pytest.raises(ValueError, match="JSON"):
+        broken.save(saved)
+    assert TargetPredictors.load(saved).report == REPORT
+
+
+def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"none\.json: no such predictor.*hwnas calibrate"):
+        TargetPredictors.load(tmp_path / "none.json")
+
+
+def test_another_schema_version_is_refused_with_both_versions(saved: Path) -> None:
+    document = json.loads(saved.read_text()) | {"schema_version": 99}
+    saved.write_text(json.dumps(document))
+    with pytest.raises(ValueError, match=r"schema_version 99.*reads 1.*Calibrate again"):
+        TargetPredictors.load(saved)
+
+
+def without(document: dict[str, Any], key: str) -> dict[str, Any]:
+    return {k: v for k, v in document.items() if k != key}
+
+
+def with_state(document: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    predictors = document["predictors"]
+    changed = {**predictors["latency_s"], **changes}
+    return {**document, "predictors": {**predictors, "latency_s": changed}}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda d: without(d, "target"), id="no target"),
+        pytest.param(lambda d: without(d, "schema_version"), id="no version"),
+        pytest.param(lambda d: {**d, "predictors": {}}, id="no predictors"),
+        pytest.param(lambda d: {**d, "predictors": [1]}, id="list of predictors"),
+        pytest.param(
+            lambda d: {**d, "predictors": without(d["predictors"], "flash_bytes")},
+            id="a metric is missing",
+        ),
+        pytest.param(lambda d: {**d, "report": None}, id="no report"),
+        pytest.param(lambda d: [d], id="a list"),
+        pytest.param(lambda d: with_state(d, metric="joy"), id="unknown metric"),
+        pytest.param(lambda d: with_state(d, metric="flash_bytes"), id="another metric"),
+        pytest.param(lambda d: with_state(d, quantile="wide"), id="text for a number"),
+        pytest.param(lambda d: with_state(d, prior=[[1.0], [2.0, 3.0]]), id="ragged array"),
+        pytest.param(lambda d: with_state(d, prior=["a"]), id="text array"),
+        pytest.param(lambda d: with_state(d, prior=[1.0]), id="short prior"),
+        pytest.param(lambda d: with_state(d, train_shape=[[1.0]]), id="short features"),
+        pytest.param(lambda d: with_state(d, log_kernel=[]), id="no kernel"),
+        pytest.param(lambda d: with_state(d, train_log_ratio=[]), id="no training values"),
+        pytest.param(lambda d: with_state(d, operators=[]), id="no operators"),
+    ],
+)
+def test_damaged_content_gives_one_line_with_the_file(saved: Path, damage: Any) -> None:
+    saved.write_text(json.dumps(damage(json.loads(saved.read_text()))))
+    with pytest.raises(ValueError, match=r"predictor\.json: damaged predictor .*Calibrate again"):
+        TargetPredictors.load(saved)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00", b"null", b"[" * 100_000])
+def test_what_is_not_json_gives_one_line_with_the_file(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "predictor.json"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"predictor\.json: damaged predictor") as caught:
+        TargetPredictors.load(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_truncation_of_a_file_is_noticed(saved: Path, tmp_path: Path) -> None:
+    content = saved.read_bytes()
+    for end in np.linspace(0, len(content) - 1, 30, dtype=int):
+        torn = tmp_path / "torn.json"
+        torn.write_bytes(content[:end])
+        with pytest.raises(ValueError, match="damaged predictor"):
+            TargetPredictors.load(torn)
