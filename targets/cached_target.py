@@ -217,7 +217,7 @@ class CachedTarget(ABC):
     ) -> T | Failure:
         """Do something with a loaded artifact; once more, on a new device, if it was lost."""
         stage: FailureStage = "run"
-        reason: Exception | None = None
+        reason = ""  # not the error: its traceback would keep this frame, and the session
         for _ in range(_ATTEMPTS):
             try:
                 with self._open(artifact, timeout_s) as loaded:
@@ -225,9 +225,9 @@ class CachedTarget(ABC):
             except DeviceRefusedError as error:
                 return self._failure("run", error, artifact.model_sha256)
             except TimeoutError as error:
-                stage, reason = "timeout", error
+                stage, reason = "timeout", last_line(error)
             except DeviceLostError as error:
-                stage, reason = error.stage, error
+                stage, reason = error.stage, last_line(error)
             self.close()
         return self._failure(stage, reason, artifact.model_sha256)
 

@@ -50,9 +50,10 @@ class OnnxRuntimeTarget(CachedTarget):
         weakref.finalize(self, _kill_all, self._workers)
 
     @property
-    def process_id(self) -> int | None:
-        """Process (and group) id of the worker, if it runs."""
-        return self._workers[0].pid if self._workers and self._workers[0].is_alive else None
+    def process_ids(self) -> dict[str, int]:
+        """Process (and group) id of the ``worker``, if it runs."""
+        running = (worker.pid for worker in self._workers if worker.is_alive)
+        return dict(zip(("worker",), running, strict=False))
 
     def close(self) -> None:
         """Stop the worker."""
@@ -88,7 +89,7 @@ class OnnxRuntimeTarget(CachedTarget):
         return {"threads": self._spec.threads}
 
     def _worker(self) -> ChildProcess:
-        if self.process_id is None:
+        if not self.process_ids:
             self.close()
             self._workers.append(
                 ChildProcess("targets.onnxruntime_process", threads=self._spec.threads)

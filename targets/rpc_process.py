@@ -30,6 +30,7 @@ def main(role: str, key: str = "") -> None:
         role: ``tracker``, or ``server``, whose first line of input is the tracker's port.
         key: Under which a server registers itself.
     """
+    _import_only_the_runtime()
     # sessions are forked from the server's listening thread and must not outlive it
     multiprocessing.set_start_method("fork")
     os.register_at_fork(after_in_child=_die_with_parent)
@@ -40,6 +41,12 @@ def main(role: str, key: str = "") -> None:
     state.thread.join()
     # a session that crashed ends the listening thread: the parent starts a new server
     os._exit(1)
+
+
+def _import_only_the_runtime() -> None:
+    """Neither compiler nor torch, which TVM imports if it can: 0.4 s instead of 4 s."""
+    os.environ["TVM_USE_RUNTIME_LIB"] = "1"
+    sys.modules["torch"] = None  # type: ignore[assignment]
 
 
 def _track() -> Any:

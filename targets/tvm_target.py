@@ -42,6 +42,11 @@ class TvmTarget(CachedTarget):
         super().__init__(spec, f"schedule {SCHEDULE_VERSION}", ".so", cache_dir)
         self._host = RpcHost(spec.threads)
 
+    @property
+    def process_ids(self) -> dict[str, int]:
+        """Process (and group) id of each of ``tracker`` and ``server`` that runs."""
+        return self._host.process_ids
+
     def close(self) -> None:
         """Stop tracker and server."""
         self._host.kill()
