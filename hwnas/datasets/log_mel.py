@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,6 +13,7 @@ from hwnas.errors import UserError
 _EPSILON = 1e-6
 # log units below a clip's loudest bin: what is fainter is noise of the recording
 _FLOOR = 9.0
+_SCALE, _OFFSET = 3.0, 1.5
 _BLOCK = 256
 
 
@@ -59,8 +62,23 @@ def log_mel(waveforms: NDArray[np.float32], config: LogMel) -> NDArray[np.float3
         blocks.append(np.log(power @ filters.T + _EPSILON))
     spectrogram = np.concatenate(blocks)
     spectrogram -= spectrogram.max(axis=(1, 2), keepdims=True)
-    scaled: NDArray[np.float32] = np.maximum(spectrogram, -_FLOOR) / 3 + 1.5
+    scaled: NDArray[np.float32] = np.maximum(spectrogram, -_FLOOR) / _SCALE + _OFFSET
     return scaled[:, None].astype(np.float32, copy=False)
+
+
+def describe(config: LogMel) -> dict[str, Any]:
+    """Return everything that `log_mel` does, JSON-ready, so that a device can repeat it."""
+    return {
+        **config.model_dump(),
+        "window": "periodic Hann",
+        "high_hz": config.sample_rate_hz / 2,
+        "mel_scale": "2595 log10(1 + f / 700)",
+        "log_epsilon": _EPSILON,
+        "relative_to": "largest value of the clip",
+        "floor": -_FLOOR,
+        "divide_by": _SCALE,
+        "add": _OFFSET,
+    }
 
 
 def mel_filters(config: LogMel, window: int) -> NDArray[np.float32]:

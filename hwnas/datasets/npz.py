@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from hwnas.dataset_config import NpzSource
 from hwnas.datasets._types import RawData
 from hwnas.datasets.labels import encode_labels
-from hwnas.datasets.log_mel import log_mel
+from hwnas.datasets.log_mel import describe, log_mel
 from hwnas.datasets.paths import resolve_path
 from hwnas.errors import UserError
 
@@ -52,8 +52,11 @@ def read_npz(source: NpzSource, base_dir: Path) -> RawData:
     if source.features is not None:
         if x.ndim != 2:
             raise UserError(f"{path}: log_mel wanted waveforms (N, samples). Got {x.shape}.")
-        x = log_mel(_waveforms(x), source.features)
-        preprocessing["log_mel"] = source.features.model_dump()
+        zero, full = _zero_and_full_scale(x.dtype)
+        waveforms = (x.astype(np.float32) - np.float32(zero)) / np.float32(full)
+        x = log_mel(waveforms, source.features)
+        preprocessing["waveform"] = {"subtract": zero, "divide_by": full}
+        preprocessing["log_mel"] = describe(source.features)
     elif x.dtype == np.uint8:
         x = x.astype(np.float32) / 255
         preprocessing["scale"] = {"divide_by": 255.0}
@@ -176,10 +179,9 @@ def _check_known(wanted: Sequence[int | str], known: list[Any], path: Path) -> N
             raise UserError(f"{path}: test_groups: no group {group!r}. It holds: {known}.")
 
 
-def _waveforms(x: NDArray[Any]) -> NDArray[np.float32]:
-    """Scale integer samples to [-1, 1)."""
-    if np.issubdtype(x.dtype, np.integer):
-        half = 2.0 ** (8 * x.dtype.itemsize - 1)
-        zero = half if np.issubdtype(x.dtype, np.unsignedinteger) else 0.0
-        return (x.astype(np.float32) - np.float32(zero)) / np.float32(half)
-    return x.astype(np.float32)
+def _zero_and_full_scale(dtype: np.dtype[Any]) -> tuple[float, float]:
+    """Return what silence and the largest amplitude are in a waveform's data type."""
+    if not np.issubdtype(dtype, np.integer):
+        return 0.0, 1.0
+    half = 2.0 ** (8 * dtype.itemsize - 1)
+    return (half if np.issubdtype(dtype, np.unsignedinteger) else 0.0), half

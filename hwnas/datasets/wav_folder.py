@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hwnas.dataset_config import WavFolderSource
 from hwnas.datasets._types import RawData
 from hwnas.datasets.class_folders import class_files
-from hwnas.datasets.log_mel import log_mel
+from hwnas.datasets.log_mel import describe, log_mel
 from hwnas.datasets.paths import resolve_path
 from hwnas.errors import UserError
 
@@ -36,7 +36,7 @@ def read_wav_folder(source: WavFolderSource, base_dir: Path) -> RawData:
         official_test=files.official_test,
         preprocessing={
             "length_s": source.length_s,
-            "log_mel": source.features.model_dump(),
+            "log_mel": describe(source.features),
         },
     )
 
