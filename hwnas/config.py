@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias, get_args
+from typing import Annotated, Any, Literal, TypeAlias
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from hwnas.config_errors import one_line
 from hwnas.dataset_config import DatasetConfig
 from hwnas.errors import UserError
 from hwnas.training_config import TrainingConfig
@@ -148,8 +148,10 @@ def parse_config(document: Mapping[str, Any], source: str) -> ExperimentConfig:
         config = ExperimentConfig.model_validate_json(text, strict=True)
     except (TypeError, ValueError) as error:
         if isinstance(error, ValidationError):
-            raise UserError(f"{source}: {_one_line(error, document)}") from None
+            raise UserError(f"{source}: {one_line(error, document, ExperimentConfig)}") from None
         raise UserError(f"{source}: {_reason(error)}") from None
+    except RecursionError:
+        raise UserError(f"{source}: nested too deeply") from None
     if len(set(config.objectives)) != len(config.objectives):
         raise UserError(f"{source}: objectives: wanted each once. Got {list(config.objectives)}.")
     return config
@@ -160,7 +162,7 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
-        for key_node, _ in node.value:
+        for key_node, _ in node.value if isinstance(node, yaml.MappingNode) else ():
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
                 raise yaml.constructor.ConstructorError(
@@ -187,9 +189,15 @@ def _parse_yaml(text: str, source: str) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f":{mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or getattr(error, "reason", "unreadable")
+        parts = [getattr(error, name, None) for name in ("context", "problem", "reason")]
+        problem = ", ".join(part for part in parts if part)
         raise UserError(f"{source}{where}: not valid YAML ({problem})") from None
-    except (RecursionError, ValueError) as error:
+    except RecursionError:
+        raise UserError(f"{source}: nested too deeply") from None
+    except (LookupError, AttributeError):
+        # how PyYAML meets !!int "" and the like
+        raise UserError(f"{source}: not valid YAML (a value does not fit its tag)") from None
+    except ValueError as error:
         raise UserError(f"{source}: not valid YAML ({_reason(error)})") from None
 
 
@@ -204,61 +212,6 @@ def _apply_override(document: dict[str, Any], override: str) -> None:
             raise UserError(f"--set {override}: {parent!r} holds a value, not a section")
         document = child
     document[last] = _parse_yaml(value, f"--set {override}")
-
-
-def _one_line(error: ValidationError, document: Mapping[str, Any]) -> str:
-    first, *others = error.errors(include_url=False)
-    # in a union the location also holds the member's tag, which is no key of the file
-    keys: list[str] = []
-    node: Any = document
-    for part in first["loc"]:
-        in_list = isinstance(node, list) and isinstance(part, int) and part < len(node)
-        if in_list or (isinstance(node, Mapping) and part in node):
-            node = node[part]
-        elif part != first["loc"][-1]:
-            continue
-        keys.append(str(part))
-    where = ".".join(keys) or "document"
-    more = f" ({len(others)} more)" if others else ""
-    return f"{where}: {_explain(first)}{more}"
-
-
-def _explain(error: Any) -> str:
-    kind, message = error["type"], error["msg"]
-    if kind == "extra_forbidden":
-        return f"unknown key.{_suggestion(error['loc'])}"
-    if kind == "missing":
-        return "missing; it has no default"
-    message = message.removeprefix("Value error, ").removeprefix("Input should be ")
-    shown = json.dumps(error["input"], default=str)
-    if len(shown) > 80:
-        shown = f"{shown[:77]}..."
-    return f"wanted {message}. Got {shown}." if kind != "value_error" else message
-
-
-def _suggestion(location: tuple[int | str, ...]) -> str:
-    allowed = _fields_at(ExperimentConfig, location[:-1])
-    close = difflib.get_close_matches(str(location[-1]), allowed, n=1)
-    if close:
-        return f" Did you mean {close[0]!r}?"
-    return f" Allowed: {', '.join(sorted(allowed))}." if allowed else ""
-
-
-def _fields_at(model: Any, location: Sequence[int | str]) -> list[str]:
-    """Return the field names of the section at ``location``; union tags pick a member."""
-    if not location:
-        return list(model.model_fields) if hasattr(model, "model_fields") else []
-    head, *rest = location
-    if hasattr(model, "model_fields"):
-        field = model.model_fields.get(head)
-        return _fields_at(field.annotation, rest) if field else []
-    for member in get_args(model):
-        kind = getattr(member, "model_fields", {}).get("kind")
-        if kind is not None and head in get_args(kind.annotation):
-            return _fields_at(member, rest)
-        if (found := _fields_at(member, location)) and hasattr(member, "model_fields"):
-            return found
-    return []
 
 
 def _reason(error: Exception) -> str:
