@@ -31,7 +31,8 @@ def one_line(error: ValidationError, document: Mapping[str, Any], model: type[Ba
     errors = error.errors(include_url=False)
     where = _key(errors[0], document)
     # members of a union, and the list around a wrong item, complain of the same entry
-    elsewhere = {key for e in errors if not where.startswith(key := _key(e, document))}
+    keys = {_key(e, document) for e in errors}
+    elsewhere = [key for key in keys if key and not f"{where}.".startswith(f"{key}.")]
     more = f" ({len(elsewhere)} more)" if elsewhere else ""
     return f"{where or 'document'}: {_explain(errors[0], model)}{more}"
 
