@@ -10,11 +10,14 @@ import plotly.graph_objects as go
 Document = Mapping[str, Any]
 
 _INK, _MUTED, _ACCENT, _GRID = "#1b2733", "#9aa7b4", "#0b6e99", "#e6ebf0"
-_COSTS = {
-    "latency_s": ("latency, ms", 1e3),
-    "energy_j": ("energy, mJ (modelled)", 1e3),
-    "flash_bytes": ("flash, KiB", 1 / 1024),
-    "peak_ram_bytes": ("peak RAM, KiB", 1 / 1024),
+# 1, 2, 5 in every decade: plotly's own labels on a short log axis are bare digits
+_TICKS = [m * 10.0**e for e in range(-4, 8) for m in (1, 2, 5)]
+_LOG_AXIS = {"type": "log", "tickvals": _TICKS, "ticktext": [f"{t:,g}" for t in _TICKS]}
+_LABELS = {
+    "latency_s": "latency",
+    "energy_j": "energy (modelled)",
+    "flash_bytes": "flash",
+    "peak_ram_bytes": "peak RAM",
 }
 
 
@@ -25,26 +28,28 @@ def pareto_figure(front: Document) -> go.Figure:
     those on the front filled, with 95 % intervals.
     """
     figure = go.Figure()
-    costs = list(_COSTS)
+    costs = list(_LABELS)
+    scales = {cost: _scale(front, cost) for cost in costs}
+    titles = {cost: f"{_LABELS[cost]}, {scales[cost][0]}" for cost in costs}
     for index, cost in enumerate(costs):
-        for trace in _pareto_traces(front, cost):
+        for trace in _pareto_traces(front, cost, scales[cost][1]):
             trace.visible = index == 0
             figure.add_trace(trace)
     per_cost = len(figure.data) // len(costs)
     buttons = [
         {
-            "label": _COSTS[cost][0],
+            "label": titles[cost],
             "method": "update",
             "args": [
                 {"visible": [i // per_cost == index for i in range(len(figure.data))]},
-                {"xaxis.title.text": _COSTS[cost][0]},
+                {"xaxis.title.text": titles[cost]},
             ],
         }
         for index, cost in enumerate(costs)
     ]
-    menu = {"buttons": buttons, "x": 1, "xanchor": "right", "y": 1.15, "direction": "down"}
+    menu = {"buttons": buttons, "x": 1, "xanchor": "right", "y": 1.2, "direction": "down"}
     figure.update_layout(updatemenus=[menu])
-    return _styled(figure, _COSTS[costs[0]][0], "validation accuracy, %", height=480, log_x=True)
+    return _styled(figure, titles[costs[0]], "validation accuracy, %", height=500, log_x=True)
 
 
 def hypervolume_figure(front: Document) -> go.Figure:
@@ -65,7 +70,8 @@ def hypervolume_figure(front: Document) -> go.Figure:
 def prediction_figure(front: Document) -> go.Figure:
     """Plot predicted against measured latency of every measured candidate."""
     latencies = [c["metrics"]["worst_latency_s"] for c in front["candidates"]]
-    pairs = [(1e3 * m["value"], 1e3 * m["predicted"]) for m in latencies]
+    unit, scale = _time_scale([m["value"] for m in latencies])
+    pairs = [(scale * m["value"], scale * m["predicted"]) for m in latencies]
     figure = go.Figure()
     if pairs:
         ends = [min(min(p) for p in pairs) * 0.9, max(max(p) for p in pairs) * 1.1]
@@ -79,15 +85,27 @@ def prediction_figure(front: Document) -> go.Figure:
             mode="markers",
             marker={"color": _ACCENT, "size": 9},
             text=[c["arch_id"] for c in front["candidates"]],
-            hovertemplate="%{text}<br>measured %{x:.4f} ms<br>predicted %{y:.4f} ms<extra></extra>",
+            hovertemplate="%{text}<br>measured %{x:.4g}<br>predicted %{y:.4g}<extra></extra>",
             showlegend=False,
         )
     )
-    return _styled(figure, "measured latency of the full path, ms", "predicted, ms")
+    return _styled(figure, f"measured latency of the full path, {unit}", f"predicted, {unit}")
 
 
-def _pareto_traces(front: Document, cost: str) -> Sequence[go.Scatter]:
-    _, scale = _COSTS[cost]
+def _scale(front: Document, cost: str) -> tuple[str, float]:
+    """Return the unit to print a cost in, and printing units per SI unit."""
+    if cost.endswith("_bytes"):
+        return "KiB", 1 / 1024
+    unit, scale = _time_scale([c["metrics"][cost]["value"] for c in front["candidates"]])
+    return (unit if cost == "latency_s" else unit.removesuffix("s") + "J"), scale
+
+
+def _time_scale(seconds: Sequence[float]) -> tuple[str, float]:
+    middle = sorted(seconds)[len(seconds) // 2] if seconds else 1.0
+    return ("µs", 1e6) if middle < 1e-3 else ("ms", 1e3) if middle < 1 else ("s", 1.0)
+
+
+def _pareto_traces(front: Document, cost: str, scale: float) -> Sequence[go.Scatter]:
     trained = [e for e in front["evaluations"] if cost in e["values"]]
     measured = front["candidates"]
     members = sorted(
@@ -102,7 +120,7 @@ def _pareto_traces(front: Document, cost: str) -> Sequence[go.Scatter]:
             name="trained (predicted cost)",
             marker={"color": _MUTED, "size": 6, "opacity": 0.6},
             text=[e["arch_id"] for e in trained],
-            hovertemplate="%{text}<br>%{y:.1f} %, %{x:.4f}<extra>predicted</extra>",
+            hovertemplate="%{text}<br>%{y:.1f} %, %{x:.4g}<extra>predicted</extra>",
         ),
         _candidates(others, cost, scale, "measured, dominated or over a limit", filled=False),
         _candidates(members, cost, scale, "Pareto front (measured)", filled=True),
@@ -139,17 +157,19 @@ def _candidates(
 
 def _hover(candidate: Document) -> str:
     metrics = candidate["metrics"]
-    test = metrics.get("accuracy")
+    validation, latency, energy = (
+        metrics[key] for key in ("validation_accuracy", "latency_s", "energy_j")
+    )
     lines = [
         candidate["arch_id"],
-        f"validation {100 * metrics['validation_accuracy']['value']:.1f} %",
-        f"latency {1e3 * metrics['latency_s']['value']:.4f} ms "
-        f"({metrics['latency_s']['provenance']})",
-        f"energy {1e3 * metrics['energy_j']['value']:.3f} mJ ({metrics['energy_j']['provenance']})",
-        f"flash {metrics['flash_bytes']['value'] / 1024:.0f} KiB",
+        f"validation {percent(validation['value'])}",
+        f"latency {engineering(latency['value'], 's')} ({latency['provenance']})",
+        f"energy {engineering(energy['value'], 'J')} ({energy['provenance']}, "
+        f"{engineering(energy['low'], 'J')} to {engineering(energy['high'], 'J')})",
+        f"flash {kibibytes(metrics['flash_bytes']['value'])}",
     ]
-    if test is not None:
-        lines.insert(1, f"test {100 * test['value']:.1f} % ({test['seeds']} seeds)")
+    if (test := metrics.get("accuracy")) is not None:
+        lines.insert(1, f"test {percent(test['value'])} ({test['seeds']} seeds)")
     return "<br>".join(lines)
 
 
@@ -176,7 +196,7 @@ def _styled(
         plot_bgcolor="white",
         font={"family": "system-ui, sans-serif", "size": 13, "color": _INK},
         legend={"orientation": "h", "y": 1.12, "x": 0},
-        xaxis={**axis, "title": {"text": x}, "type": "log" if log_x else "linear"},
+        xaxis={**axis, "title": {"text": x}, **(_LOG_AXIS if log_x else {})},
         yaxis={**axis, "title": {"text": y}},
     )
     return figure

@@ -14,17 +14,19 @@ from targets import write_atomically
 
 Document = Mapping[str, Any]
 
+_PLOT = {"responsive": True, "displaylogo": False, "displayModeBar": False}
+
 _STYLE = """
 :root { color-scheme: light; }
 body { font: 15px/1.5 system-ui, sans-serif; color: #1b2733; margin: 0; background: #f6f8fa; }
-main { max-width: 1080px; margin: 0 auto; padding: 24px; }
+main { max-width: 1200px; margin: 0 auto; padding: 24px; }
 section { background: white; border: 1px solid #e6ebf0; border-radius: 8px; padding: 16px 24px;
   margin: 16px 0; }
 h1 { font-size: 26px; margin: 8px 0; } h2 { font-size: 18px; margin: 4px 0 12px; }
 p.note { color: #5b6976; margin: 4px 0; }
 .scroll { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-size: 14px; }
-th, td { padding: 6px 10px; text-align: right; border-bottom: 1px solid #e6ebf0;
+table { border-collapse: collapse; width: 100%; font-size: 13px; }
+th, td { padding: 6px 7px; text-align: right; border-bottom: 1px solid #e6ebf0;
   white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
 td.id { font-family: ui-monospace, monospace; }
@@ -107,7 +109,8 @@ def _summary(front: Document) -> str:
 def _front_note(front: Document) -> str:
     return (
         "Accuracy on the test split with its 95 % interval. Latency: measured, mean over the "
-        "exits' shares; worst: through every exit. Energy: modelled, with a range, not measured. "
+        "exits' shares; worst: through every exit. Energy: modelled, not measured; its range is in "
+        "the plot's labels. "
         "Differences smaller than the intervals are ties."
     )
 
@@ -132,7 +135,6 @@ def _front_table(front: Document) -> str:
     for member in sorted(members, key=lambda c: c["metrics"]["latency_s"]["value"]):
         m = member["metrics"]
         accuracy, energy = m["accuracy"], m["energy_j"]
-        energy_range = f"{engineering(energy['low'], 'J')} to {engineering(energy['high'], 'J')}"
         rows.append(
             (
                 member["arch_id"],
@@ -142,7 +144,7 @@ def _front_table(front: Document) -> str:
                 _with_tag(engineering(m["latency_s"]["value"], "s"), m["latency_s"]),
                 engineering(m["worst_latency_s"]["value"], "s"),
                 engineering(m["latency_p99_s"]["value"], "s"),
-                _with_tag(f"{engineering(energy['value'], 'J')} ({energy_range})", energy),
+                _with_tag(engineering(energy["value"], "J"), energy),
                 f"{m['inferences_per_joule']['value']:,.0f}",
                 kibibytes(m["flash_bytes"]["value"]),
                 kibibytes(m["peak_ram_bytes"]["value"]),
@@ -199,7 +201,7 @@ def _section(title: str, body: str, note: str = "") -> str:
 
 def _figure(figure: Any) -> str:
     # plotly escapes "<" in the data it writes into the script
-    text: str = figure.to_html(full_html=False, include_plotlyjs=False, config={"responsive": True})
+    text: str = figure.to_html(full_html=False, include_plotlyjs=False, config=_PLOT)
     return text
 
 
