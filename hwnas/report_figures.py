@@ -7,6 +7,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from hwnas.units import engineering, kibibytes, percent
+
 Document = Mapping[str, Any]
 
 _INK, _MUTED, _ACCENT, _GRID = "#1b2733", "#9aa7b4", "#0b6e99", "#e6ebf0"
