@@ -25,7 +25,7 @@ def loadable_bytes(path: Path) -> int:
         System V Application Binary Interface, chapter 5, Program Header.
     """
     content = path.read_bytes()
-    if content[:4] != b"\x7fELF" or content[4] not in _LAYOUTS or content[5] not in (1, 2):
+    if content[:4] != b"\x7fELF" or not {content[4:5], content[5:6]} <= {b"\1", b"\2"}:
         raise ValueError(f"{path}: not an ELF file")
     word, at_table, at_sizes, at_filesz = _LAYOUTS[content[4]]
     order = "<" if content[5] == 1 else ">"

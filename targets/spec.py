@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -69,7 +68,7 @@ class TargetSpec(BaseModel):
     provenance: Provenance = "measured"
     energy_model: EnergyModel
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
         """SHA-256 over everything that can change a measurement."""
         content = self.model_dump_json(exclude={"description", "energy_model"})

@@ -27,10 +27,11 @@ _FUSE = [
     relax.transform.FoldConstant(),
     relax.transform.FuseOps(),
     relax.transform.FuseTIR(),
+    # before scheduling, which hides that a kernel only reshapes: a view costs nothing
+    relax.transform.RewriteDataflowReshape(),
 ]
 # the first half of relax.pipeline.default_build_pipeline: up to planned memory
 _PLAN_MEMORY = [
-    relax.transform.RewriteDataflowReshape(),
     relax.transform.ToNonDataflow(),
     relax.transform.RemovePurityChecking(),
     relax.transform.CallTIRRewrite(),

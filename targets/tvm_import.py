@@ -94,12 +94,25 @@ class _Simplifier(relax.PyExprMutator):  # type: ignore[misc]
         if name == "call_tir":
             return self._bound_by_constant(call)
         if name == "permute_dims":
-            return _reshape_if_only_unit_axes_move(call)
+            call = _reshape_if_only_unit_axes_move(call)
+        if call.op.name == "relax.reshape":
+            return self._reshape_at_once(call)
+        return call
+
+    def _value(self, expression: relax.Expr) -> relax.Expr:
+        """Look through a variable to what it is bound to; a parameter is bound to nothing."""
+        bound = self.lookup_binding(expression) if isinstance(expression, relax.Var) else None
+        return expression if bound is None else bound
+
+    def _reshape_at_once(self, call: relax.Call) -> relax.Expr:
+        """Reshape what the argument was reshaped from."""
+        source = self._value(call.args[0])
+        if isinstance(source, relax.Call) and source.op == call.op:
+            return relax.op.reshape(source.args[0], call.args[1])
         return call
 
     def _constant(self, expression: relax.Expr) -> Array | None:
-        if isinstance(expression, relax.Var):
-            expression = self.lookup_binding(expression)
+        expression = self._value(expression)
         if isinstance(expression, ir.GenericConst):
             return np.asarray(expression.value.numpy())
         return None

@@ -19,8 +19,6 @@ Block: TypeAlias = Any
 Loop: TypeAlias = Any
 
 _log = logging.getLogger(__name__)
-SCHEDULE_VERSION = 1
-"""Part of the cache key: raise it whenever a rule changes the code it makes."""
 
 _REDUCTION = 2  # tirx.IterVar.CommReduce
 

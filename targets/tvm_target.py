@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from targets.spec import TargetSpec
 
 
+_SHAPES_CODE = ("tvm_import.py", "tvm_schedule.py", "tvm_build.py")
+
+
 class TvmTarget(CachedTarget):
     """A CPU whose code TVM makes, behind a TVM RPC tracker and server on loopback.
 
@@ -37,9 +41,7 @@ class TvmTarget(CachedTarget):
     """
 
     def __init__(self, spec: TargetSpec, cache_dir: Path | None = None) -> None:
-        from targets.tvm_schedule import SCHEDULE_VERSION
-
-        super().__init__(spec, f"schedule {SCHEDULE_VERSION}", ".so", cache_dir)
+        super().__init__(spec, _code_version(), ".so", cache_dir)
         self._host = RpcHost(spec.threads)
 
     @property
@@ -114,3 +116,9 @@ class _VirtualMachine:
 
         tensors = (tvm.runtime.tensor(np.ascontiguousarray(x), self._device) for x in inputs)
         self._machine.set_input("main", *tensors)
+
+
+def _code_version() -> str:
+    """Changes whenever the rules that make code do, so that no stale artifact is found."""
+    sources = (Path(__file__).with_name(name).read_bytes() for name in _SHAPES_CODE)
+    return hashlib.sha256(b"".join(sources)).hexdigest()

@@ -1,0 +1,112 @@
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+import targets
+from targets import TargetSpec
+from targets.spec import BOARDS
+
+HOST = yaml.safe_load((BOARDS / "host.yaml").read_text())
+
+
+def write(folder: Path, document: object) -> Path:
+    path = folder / "board.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+@pytest.mark.parametrize("name", targets.names())
+def test_every_packaged_board_is_named_like_its_file(name: str) -> None:
+    spec = targets.load_spec(name)
+    assert spec.name == name
+    assert spec.threads == 1
+    assert spec.energy_model.source
+
+
+def test_a_users_own_file_is_read_by_its_path(tmp_path: Path) -> None:
+    path = write(tmp_path, HOST | {"name": "my-board", "threads": 4})
+    spec = targets.load_spec(path)
+    assert (spec.name, spec.threads) == ("my-board", 4)
+    assert spec == targets.load_spec(str(path))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"thread": 2}, "thread: unknown key. Did you mean 'threads'?"),
+        ({"threads": 0}, "threads: Input should be greater than or equal to 1, got 0"),
+        ({"threads": "two"}, "threads: Input should be a valid integer"),
+        ({"name": "../host"}, "name: String should match pattern"),
+        ({"provenance": "guessed"}, "provenance: Input should be"),
+        ({"description": None}, "description: Input should be a valid string, got None"),
+        (
+            {"energy_model": HOST["energy_model"] | {"static_power": 1}},
+            "energy_model.static_power: unknown key. Did you mean 'static_power_w'?",
+        ),
+        (
+            {"energy_model": HOST["energy_model"] | {"energy_per_mac_j": -1}},
+            "energy_model.energy_per_mac_j: Input should be greater than or equal to 0, got -1",
+        ),
+        ({"energy_model": {}}, "energy_model.static_power_w: missing"),
+    ],
+)
+def test_an_error_names_file_key_what_was_wanted_and_what_came(
+    change: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    path = write(tmp_path, HOST | change)
+    with pytest.raises(ValueError, match=re.escape(f"{path}: {message}")) as raised:
+        targets.load_spec(path)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_missing_key_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path, {k: v for k, v in HOST.items() if k != "backend"})
+    with pytest.raises(ValueError, match="backend: missing"):
+        targets.load_spec(path)
+
+
+def test_an_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"'hots'.* Did you mean 'host'\? Known: host"):
+        targets.load_spec("hots")
+
+
+def test_a_missing_file_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"none\.yaml: cannot be read \(No such file"):
+        targets.load_spec(tmp_path / "none.yaml")
+
+
+@given(text=st.text(max_size=60))
+def test_any_text_is_a_description_or_one_line_of_error(
+    text: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=re.escape(str(path))) as raised:
+        targets.load_spec(path)
+    assert len(str(raised.value).splitlines()) == 1
+
+
+def test_yaml_cannot_make_python_objects(tmp_path: Path) -> None:
+    path = tmp_path / "evil.yaml"
+    path.write_text("!!python/object/apply:os.system ['true']")
+    with pytest.raises(ValueError, match="not YAML"):
+        targets.load_spec(path)
+
+
+def test_the_fingerprint_covers_what_changes_a_measurement_and_nothing_else() -> None:
+    spec = TargetSpec(**HOST)
+    energy = HOST["energy_model"] | {"static_power_w": 9.0}
+    assert TargetSpec(**HOST | {"description": "d"}).fingerprint == spec.fingerprint
+    assert TargetSpec(**HOST | {"energy_model": energy}).fingerprint == spec.fingerprint
+    for change in ({"threads": 2}, {"tvm_target": {"mcpu": "haswell"}}, {"backend": "other"}):
+        assert TargetSpec(**HOST | change).fingerprint != spec.fingerprint
+
+
+def test_an_unknown_backend_says_how_to_register_one(tmp_path: Path) -> None:
+    path = write(tmp_path, HOST | {"backend": "tmv"})
+    with pytest.raises(ValueError, match=r"unknown 'tmv'.*hwnas\.target_backends"):
+        targets.create(path)
