@@ -26,7 +26,6 @@ class TrainingTask:
     Args:
         architecture: What to train.
         seed: Of weights, batches and augmentation.
-        epochs: How long.
         stage_costs: Cost of each stage (predicted seconds), for exit thresholds.
         checkpoint: Where the weights go.
         judge_on_test: Whether to look at the test split; only for finalists.
@@ -34,7 +33,6 @@ class TrainingTask:
 
     architecture: Architecture
     seed: int
-    epochs: int
     stage_costs: tuple[float, ...]
     checkpoint: Path
     judge_on_test: bool = False
@@ -99,8 +97,7 @@ def train_candidate(
 
     network = space.build(task.architecture)
     initialize_weights(network, task.seed)
-    training = config.training.model_copy(update={"epochs": task.epochs})
-    trained = train(network, dataset, training, task.seed)
+    trained = train(network, dataset, config.training, task.seed)
     if trained.diverged:
         return TrainingOutcome(failure="training diverged: the loss is not finite")
     validation_logits = predict_logits(network, dataset.validation.x)

@@ -77,11 +77,13 @@ class EarlyExitConfig(_Section):
 
 
 class FinalistsConfig(_Section):
-    """Front members retrained with several seeds and judged on the test split."""
+    """Front members retrained with several seeds, as long as in the search.
+
+    A longer training would let finalists dominate members that had no such chance.
+    """
 
     count: _Count = 3
     seeds: Annotated[int, Field(ge=2)] = 3
-    epochs: _Count | None = Field(None, description="of each retraining; default as in the search")
 
 
 class ExperimentConfig(_Section):

@@ -49,7 +49,6 @@ def _train_batch(context: SearchContext, trainers: TrainingPool, batch: Sequence
         TrainingTask(
             architecture=proposal.architecture,
             seed=context.training_seed(proposal.number),
-            epochs=context.config.training.epochs,
             stage_costs=tuple(p.mean for p in proposal.costs.stage_latency_s),
             checkpoint=context.run.checkpoints / f"{proposal.architecture.arch_id}.safetensors",
         )

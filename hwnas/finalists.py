@@ -197,7 +197,6 @@ def _retrain(
                 TrainingTask(
                     architecture=finalist.architecture,
                     seed=seed,
-                    epochs=settings.epochs or context.config.training.epochs,
                     stage_costs=tuple(p.mean for p in costs.stage_latency_s),
                     checkpoint=checkpoint,
                     judge_on_test=True,

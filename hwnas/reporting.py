@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hwnas.run_folder import RunFolder
-from hwnas.tables import exit_text
+from hwnas.tables import correlation_text, exit_text
 from hwnas.units import engineering, kibibytes, percent
 from targets import write_atomically
 
@@ -174,16 +174,13 @@ def _calibration(front: Document) -> str:
 
 
 def _agreement(label: str, a: Document) -> tuple[str, ...]:
-    def rank(value: float | None) -> str:
-        return "-" if value is None else f"{value:.3f}"
-
     return (
         label,
         f"{a['mape']:.1%}",
         f"{a['within_5']:.0%}",
         f"{a['within_10']:.0%}",
-        rank(a["spearman"]),
-        rank(a["kendall"]),
+        correlation_text(a["spearman"]),
+        correlation_text(a["kendall"]),
     )
 
 

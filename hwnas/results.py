@@ -71,9 +71,7 @@ def front_prediction(front: ParetoFront) -> dict[str, Any] | None:
     if len(pairs) < 2:
         return None
     measured, predicted = np.array(pairs, dtype=np.float64).T
-    result = asdict(agreement(measured, predicted))
-    # JSON has no NaN: a rank correlation of constant values does not exist
-    return {key: None if value != value else value for key, value in result.items()}
+    return asdict(agreement(measured, predicted))
 
 
 def _evaluation(evaluated: Evaluated, front: ParetoFront) -> dict[str, Any]:

@@ -49,6 +49,11 @@ def exit_text(shares: Sequence[float]) -> str:
     return "/".join(f"{100 * share:.0f}" for share in shares) + " %"
 
 
+def correlation_text(value: float | None) -> str:
+    """Return a rank correlation; constant values have none."""
+    return "-" if value is None else f"{value:.3f}"
+
+
 def calibration_table(report: Document) -> Table:
     """Return the held-out agreement of predictors beside the MACs baseline."""
     table = Table(
@@ -68,8 +73,8 @@ def calibration_table(report: Document) -> Table:
             f"{a['mape']:.1%}",
             f"{a['within_5']:.0%}",
             f"{a['within_10']:.0%}",
-            f"{a['spearman']:.3f}",
-            f"{a['kendall']:.3f}",
+            correlation_text(a["spearman"]),
+            correlation_text(a["kendall"]),
         )
     table.caption = (
         f"{held_out['interval_coverage']:.0%} of latencies inside the 90 % interval; "

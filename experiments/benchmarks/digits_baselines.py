@@ -3,7 +3,7 @@
     python experiments/benchmarks/digits_baselines.py runs/quickstart
 
 Baselines: logistic regression on the pixels, and a hand-written network like MobileNetV2-0.35
-without early exits, trained with the run's settings, the finalists' epochs and as many seeds.
+without early exits, trained with the run's settings and as many seeds as its finalists.
 """
 
 import argparse
@@ -83,13 +83,11 @@ def logistic_regression(dataset: Dataset) -> int:
 
 def hand_written(dataset: Dataset, config: ExperimentConfig) -> None:
     """Train and measure the hand-written network."""
-    epochs = config.finalists.epochs or config.training.epochs
-    training = config.training.model_copy(update={"epochs": epochs})
     accuracies = []
     for seed in range(config.finalists.seeds):
         network = mobilenet(dataset)
         initialize_weights(network, seed)
-        train(network, dataset, training, seed)
+        train(network, dataset, config.training, seed)
         logits = predict_logits(network, dataset.test.x)[0]
         accuracies.append(float(np.mean(logits.argmax(axis=1) == dataset.test.y)))
     with targets.create(config.target) as target:
