@@ -226,6 +226,10 @@ def _macs_baseline(
         return np.array([graph_macs(item.graphs).sum() for item in items])
 
     latency = np.array([item.latency_s for item in fitted_on])
-    # weighted by 1/latency: relative error is what both fits minimize
-    slope, intercept = np.polyfit(macs(fitted_on), latency, 1, w=1 / latency)
-    return agreement(measured, slope * macs(held_out) + intercept)
+    # in units of the mean, which keeps the two columns of one scale
+    unit = macs(fitted_on).mean()
+    affine = np.column_stack([macs(fitted_on) / unit, np.ones(len(latency))])
+    # weighted by 1/latency: relative error is what both fits minimize. lstsq takes the
+    # constant alone where all MACs are equal, as in a space of activations.
+    slope, intercept = np.linalg.lstsq(affine / latency[:, None], np.ones(len(latency)))[0]
+    return agreement(measured, slope * macs(held_out) / unit + intercept)

@@ -57,7 +57,7 @@ def covering_subset(space: SearchSpace, pool: Sequence[Architecture], n: int) ->
 
 
 def farthest_first(points: NDArray[np.float64], n: int) -> list[int]:
-    """Return indices of ``n`` rows, each the farthest from those before it.
+    """Return distinct indices of ``n`` rows, each the farthest from those before it.
 
     Args:
         points: Shape ``(m, d)`` with ``m >= n``.
@@ -66,8 +66,10 @@ def farthest_first(points: NDArray[np.float64], n: int) -> list[int]:
     if n < 1:
         return []
     chosen = [int(np.argmin(((points - np.median(points, axis=0)) ** 2).sum(axis=1)))]
-    distance = ((points - points[chosen[0]]) ** 2).sum(axis=1)
+    distance = np.full(len(points), np.inf)
     while len(chosen) < n:
-        chosen.append(int(np.argmax(distance)))
         distance = np.minimum(distance, ((points - points[chosen[-1]]) ** 2).sum(axis=1))
+        # so that rows equal to a chosen one are still to be had, but not that one again
+        distance[chosen[-1]] = -1.0
+        chosen.append(int(np.argmax(distance)))
     return chosen

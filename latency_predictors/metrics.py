@@ -18,16 +18,17 @@ class Agreement:
         mape: Mean absolute percentage error, as a fraction.
         within_5: Share of predictions within 5 % of the measurement.
         within_10: Share within 10 %.
-        spearman: Spearman's rank correlation.
-        kendall: Kendall's tau-b.
+        spearman: Spearman's rank correlation; ``None`` where either side is
+            constant, which has no ranks, or n < 2.
+        kendall: Kendall's tau-b; ``None`` likewise.
     """
 
     n: int
     mape: float
     within_5: float
     within_10: float
-    spearman: float
-    kendall: float
+    spearman: float | None
+    kendall: float | None
 
 
 def mean_absolute_percentage_error(
@@ -50,18 +51,15 @@ def share_within(
 
 
 def agreement(measured: NDArray[np.float64], predicted: NDArray[np.float64]) -> Agreement:
-    """Compare predictions with measurements, both of shape ``(n,)`` and positive.
-
-    Rank correlations are NaN where either side is constant or n < 2.
-    """
+    """Compare predictions with measurements, both of shape ``(n,)`` and positive."""
     varies = len(measured) > 1 and np.ptp(measured) > 0 and np.ptp(predicted) > 0
     return Agreement(
         n=len(measured),
         mape=mean_absolute_percentage_error(measured, predicted),
         within_5=share_within(measured, predicted, 0.05),
         within_10=share_within(measured, predicted, 0.10),
-        spearman=float(stats.spearmanr(measured, predicted).statistic) if varies else float("nan"),
-        kendall=float(stats.kendalltau(measured, predicted).statistic) if varies else float("nan"),
+        spearman=float(stats.spearmanr(measured, predicted).statistic) if varies else None,
+        kendall=float(stats.kendalltau(measured, predicted).statistic) if varies else None,
     )
 
 

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from latency_predictors.calibration import MeasuredArchitecture
 from search_spaces import Architecture, SearchSpace
@@ -64,21 +65,28 @@ class MeasurementRecords:
     def _read(self, space: SearchSpace) -> Iterator[tuple[str, MeasuredArchitecture]]:
         if not self.path.exists():
             return
-        with self.path.open(encoding="utf-8") as file:
+        with self.path.open("rb") as file:
             for number, line in enumerate(file, start=1):
-                where = f"{self.path}:{number}"
                 try:
                     record = json.loads(line)
                     if record["schema_version"] != SCHEMA_VERSION:
                         raise ValueError(f"schema_version {record['schema_version']}")
-                    if "failure" in record:
-                        continue
-                    arch = Architecture.from_dict(record["architecture"])
-                    graphs = tuple(stage.workloads for stage in space.stages(arch))
-                    results = tuple(measurement_from_dict(m) for m in record["stages"])
+                    if "failure" not in record:
+                        yield record["phase"], _measured_architecture(record, space)
                 except (KeyError, TypeError, ValueError) as error:
+                    where = f"{self.path}:{number}"
                     raise ValueError(f"{where}: not a measurement record ({error})") from None
-                yield record["phase"], MeasuredArchitecture(arch, graphs, results)
+
+
+def _measured_architecture(record: dict[str, Any], space: SearchSpace) -> MeasuredArchitecture:
+    if record["architecture"]["space"] != space.name:
+        raise ValueError(f"space: wanted {space.name}, got {record['architecture']['space']}")
+    arch = space.canonicalize(record["architecture"]["choices"])
+    graphs = tuple(stage.workloads for stage in space.stages(arch))
+    results = tuple(measurement_from_dict(m) for m in record["stages"])
+    if len(results) != len(graphs):
+        raise ValueError(f"stages: wanted {len(graphs)}, got {len(results)}")
+    return MeasuredArchitecture(arch, graphs, results)
 
 
 def _drop_torn_line(path: Path) -> None:

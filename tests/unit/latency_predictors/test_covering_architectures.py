@@ -84,5 +84,10 @@ def test_the_covering_radius_is_at_most_twice_the_best(seed: int) -> None:
     assert radius(farthest_first(points, 3)) <= 2 * best + 1e-12  # rounding
 
 
+def test_equal_rows_are_chosen_once_each() -> None:
+    points = np.array([[1.0], [1.0], [1.0], [5.0]])
+    assert sorted(farthest_first(points, 4)) == [0, 1, 2, 3]
+
+
 def test_choosing_none_gives_none() -> None:
     assert farthest_first(np.zeros((3, 2)), 0) == []
