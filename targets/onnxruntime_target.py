@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -65,10 +66,12 @@ class OnnxRuntimeTarget(CachedTarget):
         try:
             with watchdog(_COMPILE_TIMEOUT_S, self.close):
                 worker = self._worker()
+                start = time.perf_counter()
                 _ask(worker, "optimize", model.SerializeToString(), path=str(path), **self._limits)
         except (DeviceRefusedError, ProcessEndedError, TimeoutError) as error:
             raise CompileError(last_line(error)) from error
-        return Built(path.stat().st_size, peak_activation_bytes(model))
+        compile_s = time.perf_counter() - start
+        return Built(path.stat().st_size, peak_activation_bytes(model), compile_s)
 
     @contextmanager
     def _open(self, artifact: Artifact, timeout_s: float) -> Iterator[_Session]:

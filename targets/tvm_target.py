@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,11 +60,13 @@ class TvmTarget(CachedTarget):
         if missing := compiler_is_missing():
             raise CompileError(missing)
         target = llvm_target(self._spec.tvm_target, self._spec.threads)
+        start = time.perf_counter()
         try:
             library = build_library(model, target, path)
         except RuntimeError as error:  # all of TVM's errors are such
             raise CompileError(last_line(error)) from error
-        return Built(library.flash_bytes, library.peak_ram_bytes)
+        compile_s = time.perf_counter() - start
+        return Built(library.flash_bytes, library.peak_ram_bytes, compile_s)
 
     @contextmanager
     def _open(self, artifact: Artifact, timeout_s: float) -> Iterator[_VirtualMachine]:
