@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 import sys
-import tempfile
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
-from pathlib import Path
 
 from packaging.requirements import Requirement
 
 from hwnas.target_checking import check_target, list_targets
+from targets.cache import default_cache_dir
 
 _LEAST_FREE_BYTES = 1 << 30
 
@@ -78,10 +76,10 @@ def _compiler() -> Finding:
 
 
 def _disk() -> Finding:
-    cache = Path(os.environ.get("HWNAS_CACHE", tempfile.gettempdir()))
-    where = cache if cache.exists() else Path(tempfile.gettempdir())
-    free = shutil.disk_usage(where).free
-    detail = f"{free / 1e9:.1f} GB free in {where}"
+    cache = default_cache_dir()
+    existing = next(folder for folder in (cache, *cache.parents) if folder.exists())
+    free = shutil.disk_usage(existing).free
+    detail = f"{free / 1e9:.1f} GB free for the cache in {cache}"
     return Finding("disk", free >= _LEAST_FREE_BYTES, detail, "free space, or set HWNAS_CACHE")
 
 
