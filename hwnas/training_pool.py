@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -117,29 +118,43 @@ def _blocked_interrupt() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-class _WorkerState:
+class _Worker:
     """What a worker process holds between trainings."""
 
-    config: ExperimentConfig
-    dataset: Dataset
-    space: SearchSpace
+    def __init__(self, config_json: str, base_dir: Path) -> None:
+        self._config = ExperimentConfig.model_validate_json(config_json)
+        self._base_dir = base_dir
+
+    @cached_property
+    def _dataset(self) -> Dataset:
+        from hwnas.datasets import load_dataset
+
+        return load_dataset(self._config.dataset, self._base_dir)
+
+    @cached_property
+    def _space(self) -> SearchSpace:
+        from hwnas.spaces import create_space
+
+        dataset = self._dataset
+        return create_space(self._config.space, dataset.input_shape, len(dataset.class_names))
+
+    def train(self, task: TrainingTask) -> TrainingOutcome:
+        from hwnas.candidate_training import train_candidate
+
+        return train_candidate(task, self._space, self._dataset, self._config)
+
+
+_worker: _Worker
 
 
 def _initialize(config_json: str, base_dir: str, parent: int) -> None:
+    global _worker
     threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()
     import torch
 
-    from hwnas.datasets import load_dataset
-    from hwnas.spaces import create_space
-
     torch.set_num_threads(1)
-    _WorkerState.config = ExperimentConfig.model_validate_json(config_json)
-    _WorkerState.dataset = load_dataset(_WorkerState.config.dataset, Path(base_dir))
-    _WorkerState.space = create_space(
-        _WorkerState.config.space,
-        _WorkerState.dataset.input_shape,
-        len(_WorkerState.dataset.class_names),
-    )
+    # reads nothing yet: an error here would look like a killed process
+    _worker = _Worker(config_json, Path(base_dir))
 
 
 def _exit_with_parent(parent: int) -> None:
@@ -149,6 +164,4 @@ def _exit_with_parent(parent: int) -> None:
 
 
 def _train(task: TrainingTask) -> TrainingOutcome:
-    from hwnas.candidate_training import train_candidate
-
-    return train_candidate(task, _WorkerState.space, _WorkerState.dataset, _WorkerState.config)
+    return _worker.train(task)

@@ -1,0 +1,172 @@
+"""Whatever interrupts a search, it ends with the trials of one that was never interrupted."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+
+from hwnas.config import load_config
+from hwnas.progress import SilentProgress
+from hwnas.run_folder import RunFolder
+from search_spaces import create
+
+if TYPE_CHECKING:
+    from conftest import TinySearch
+
+_TIMEOUT_S = 60
+
+
+def trials(run: RunFolder) -> list[Mapping[str, Any]]:
+    """Return number, architecture, objective values and exits of all trained candidates."""
+    return [
+        {key: value for key, value in evaluation.items() if key != "seconds"}
+        for evaluation in run.front()["evaluations"]
+    ]
+
+
+def wait_for_training(run: Path, checkpoints: int, process: subprocess.Popen[str]) -> None:
+    """Wait until training processes run and so many candidates are trained."""
+    deadline = time.monotonic() + _TIMEOUT_S
+    while (
+        not is_training(process) or len(list(run.glob("checkpoints/*.safetensors"))) < checkpoints
+    ):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline, "no training began"
+        time.sleep(0.005)
+
+
+def is_training(process: subprocess.Popen[str]) -> bool:
+    children = psutil.Process(process.pid).children()
+    return any("--multiprocessing-fork" in child.cmdline() for child in children)
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """What was seen of a search that was interrupted again and again, then finished.
+
+    Args:
+        ends: Exit code, standard output and standard error of each start.
+        survivors: Processes that outlived the command they belonged to.
+        run: The finished run.
+    """
+
+    ends: Mapping[str, tuple[int, str, str]]
+    survivors: Mapping[str, list[psutil.Process]]
+    run: RunFolder
+
+
+@pytest.fixture(scope="module")
+def interrupted(tiny: TinySearch, tmp_path_factory: pytest.TempPathFactory) -> Interrupted:
+    folder = tmp_path_factory.mktemp("interrupted")
+    ends, survivors = {}, {}
+    # the search has two batches of three
+    for name, checkpoints, signal_number in (
+        ("ctrl-c while workers start", 0, signal.SIGINT),
+        ("killed while training", 1, signal.SIGKILL),
+        ("ctrl-c while training", 4, signal.SIGINT),
+    ):
+        process = tiny.start(
+            *tiny.arguments(folder), "--workers", "2", *(["--resume"] * bool(ends))
+        )
+        wait_for_training(folder / "tiny", checkpoints, process)
+        children = psutil.Process(process.pid).children(recursive=True)
+        if signal_number == signal.SIGINT:
+            # as a terminal does: to the whole process group
+            os.killpg(process.pid, signal_number)
+        else:
+            process.send_signal(signal_number)
+        out, err = process.communicate(timeout=_TIMEOUT_S)
+        ends[name] = (process.returncode, out, err)
+        survivors[name] = psutil.wait_procs(children, timeout=10)[1]
+    assert not (folder / "tiny" / "front.json").exists()
+    return Interrupted(ends, survivors, tiny.search(folder, resume=True, workers=1))
+
+
+def test_an_interrupted_search_ends_with_the_trials_of_an_uninterrupted_one(
+    interrupted: Interrupted, finished: RunFolder
+) -> None:
+    assert len(trials(finished)) == 6
+    assert trials(interrupted.run) == trials(finished)
+    assert interrupted.run.front()["counts"] == finished.front()["counts"]
+
+
+@pytest.mark.parametrize("when", ["ctrl-c while workers start", "ctrl-c while training"])
+def test_ctrl_c_ends_with_130_and_a_hint(interrupted: Interrupted, when: str) -> None:
+    code, out, err = interrupted.ends[when]
+    assert code == 130
+    assert err.splitlines()[-1] == "interrupted; continue a search with --resume"
+    assert "Traceback" not in err
+    assert out == ""
+
+
+def test_an_interrupted_search_leaves_no_process_behind(interrupted: Interrupted) -> None:
+    assert interrupted.ends["killed while training"][0] == -signal.SIGKILL
+    assert not any(interrupted.survivors.values())
+
+
+class CountsTrainings(SilentProgress):
+    """Counts candidates as they are trained.
+
+    Args:
+        kill_one: Whether to kill a training process when the first training ends.
+    """
+
+    def __init__(self, kill_one: bool = False) -> None:
+        self.trained = 0
+        self.kill_one = kill_one
+        self._is_training = False
+
+    def phase(self, title: str, total: int) -> None:
+        self._is_training = title == "Training candidates"
+
+    def advance(self, note: str = "") -> None:
+        self.trained += self._is_training
+        if self.kill_one and self._is_training:
+            children = psutil.Process().children()
+            next(c for c in children if "--multiprocessing-fork" in c.cmdline()).kill()
+            self.kill_one = False
+
+
+def test_two_workers_of_which_one_is_killed_give_the_trials_of_one_worker(
+    tiny: TinySearch, finished: RunFolder, tmp_path: Path
+) -> None:
+    progress = CountsTrainings(kill_one=True)
+    run = tiny.search(tmp_path, workers=2, progress=progress)
+    assert not progress.kill_one
+    assert progress.trained == 6
+    assert run.front()["counts"]["failed"] == 0
+    assert trials(run) == trials(finished)
+
+
+def test_every_architecture_is_trained_once_until_the_space_is_exhausted(
+    tiny: TinySearch, tmp_path: Path
+) -> None:
+    progress = CountsTrainings()
+    overrides = ("search.evaluations=100", "training.epochs=1", "search.batch=8")
+    run = tiny.search(tmp_path, *overrides, workers=2, progress=progress)
+    space = create(
+        "depthwise_separable",
+        input_shape=(1, 8, 8),
+        n_classes=10,
+        n_stages=1,
+        choices=load_config(tiny.experiment).space.choices,
+    )
+    names, values = space.dimensions.keys(), space.dimensions.values()
+    everything = {
+        space.canonicalize(dict(zip(names, chosen, strict=True))).arch_id
+        for chosen in itertools.product(*values)
+    }
+    trained = [evaluation["arch_id"] for evaluation in run.front()["evaluations"]]
+    assert sorted(trained) == sorted(everything)
+    assert progress.trained == len(everything)
+    assert run.front()["counts"]["repeated"] > 0
