@@ -41,7 +41,9 @@ class ObjectiveScale:
             if objective.direction == "maximize":
                 columns.append((ideal - column) / (ideal - reference))
             else:
-                columns.append(np.log(column / ideal) / np.log(reference / ideal))
+                # where no architecture differs in a cost, its span is 0 and any unit will do
+                span = np.log(reference / ideal) or 1.0
+                columns.append(np.log(column / ideal) / span)
         return np.stack(columns, axis=1)
 
     def hypervolume(self, values: NDArray[np.float64]) -> float:

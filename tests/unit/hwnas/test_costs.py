@@ -1,0 +1,172 @@
+"""Predicted costs and limits."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+import search_spaces
+from hwnas.costs import ArchitectureCosts, CostModel, feasible, total_energy
+from hwnas.errors import UserError
+from hwnas.objectives import Constraint
+from latency_predictors import ModelledEnergy, Prediction, TargetPredictors, modelled_energy
+from latency_predictors.prior_residual import PriorResidualPredictor
+from latency_predictors.target_predictors import METRICS
+from search_spaces import Architecture
+from targets import EnergyModel
+
+LATENCY = Constraint("max_latency_ms", "worst_latency_s", 2e-3, "ms", 1e3)
+ENERGY = Constraint("max_energy_mj", "worst_energy_j", 5e-3, "mJ", 1e3)
+FLASH = Constraint("max_flash_kib", "flash_bytes", 64 * 1024.0, "KiB", 1 / 1024)
+RAM = Constraint("max_peak_ram_kib", "peak_ram_bytes", 16 * 1024.0, "KiB", 1 / 1024)
+ACCURACY = Constraint("min_accuracy", "validation_accuracy", 0.9, "", 1.0, is_minimum=True)
+
+
+def prediction(mean: float) -> Prediction:
+    """Upper end 10 % above the mean."""
+    return Prediction(mean, 0.05 * mean, 0.9 * mean, 1.1 * mean, True)
+
+
+def costs_of(
+    stage_ms: Sequence[float] = (1.0,), flash_kib: float = 50.0, ram_kib: float = 10.0
+) -> ArchitectureCosts:
+    """2 W while it runs; energy up to 1.5 times as much."""
+    energies = tuple(ModelledEnergy(2e-3 * t, 1e-3 * t, 3e-3 * t) for t in stage_ms)
+    return ArchitectureCosts(
+        stage_latency_s=tuple(prediction(1e-3 * t) for t in stage_ms),
+        stage_energy_j=energies,
+        latency_s=prediction(1e-3 * sum(stage_ms)),
+        energy_j=total_energy(energies),
+        flash_bytes=prediction(1024 * flash_kib),
+        peak_ram_bytes=prediction(1024 * ram_kib),
+    )
+
+
+def architecture(number: int) -> Architecture:
+    return Architecture("toy", (("number", number),))
+
+
+def test_expected_costs_weigh_each_exit_by_its_share() -> None:
+    costs = costs_of(stage_ms=(1.0, 3.0))
+    # a quarter leaves after 1 ms, the others after 4 ms
+    assert costs.expected("latency_s", [0.25, 0.75]) == pytest.approx(3.25e-3)
+    assert costs.expected("energy_j", [0.25, 0.75]) == pytest.approx(6.5e-3)
+
+
+def test_sizes_do_not_depend_on_where_samples_leave() -> None:
+    costs = costs_of(stage_ms=(1.0, 3.0))
+    for shares in ([1.0, 0.0], [0.0, 1.0]):
+        assert costs.expected("flash_bytes", shares) == 50 * 1024
+        assert costs.expected("peak_ram_bytes", shares) == 10 * 1024
+
+
+def test_the_range_of_a_cost_is_that_of_the_first_and_last_exit() -> None:
+    costs = costs_of(stage_ms=(1.0, 3.0, 2.0))
+    assert costs.range_of("latency_s") == pytest.approx((1e-3, 6e-3))
+    assert costs.range_of("flash_bytes") == (50 * 1024, 50 * 1024)
+
+
+def test_total_energy_adds_values_and_ranges() -> None:
+    total = total_energy([ModelledEnergy(3.0, 2.0, 5.0), ModelledEnergy(10.0, 5.0, 20.0)])
+    assert total == ModelledEnergy(13.0, 7.0, 25.0)
+
+
+@pytest.mark.parametrize(
+    ("constraint", "met", "exceeded"),
+    [
+        pytest.param(LATENCY, {"stage_ms": (1.0, 0.8)}, {"stage_ms": (1.0, 0.9)}, id="latency"),
+        pytest.param(ENERGY, {"stage_ms": (1.0, 0.6)}, {"stage_ms": (1.0, 0.7)}, id="energy"),
+        pytest.param(FLASH, {"flash_kib": 58.0}, {"flash_kib": 59.0}, id="flash"),
+        pytest.param(RAM, {"ram_kib": 14.5}, {"ram_kib": 14.6}, id="ram"),
+    ],
+)
+def test_each_limit_binds_the_upper_end_and_not_the_mean(
+    constraint: Constraint, met: dict[str, float], exceeded: dict[str, float]
+) -> None:
+    inside, outside = costs_of(**met), costs_of(**exceeded)  # type: ignore[arg-type]
+    assert inside.is_feasible([constraint])
+    assert inside.violations([constraint])[constraint.name] <= 0
+    assert not outside.is_feasible([constraint])
+    assert 0 < outside.violations([constraint])[constraint.name] < 0.05
+
+
+def test_a_violation_is_relative_to_the_limit() -> None:
+    # 1.1 times 4 ms against 2 ms
+    violations = costs_of(stage_ms=(1.0, 3.0)).violations([LATENCY, FLASH])
+    assert violations["max_latency_ms"] == pytest.approx(1.2)
+    assert violations["max_flash_kib"] == pytest.approx(55 / 64 - 1)
+
+
+def test_a_limit_on_accuracy_is_not_judged_before_training() -> None:
+    assert costs_of().violations([ACCURACY]) == {}
+    assert costs_of().is_feasible([ACCURACY])
+
+
+def test_without_limits_everything_is_feasible() -> None:
+    architectures = [architecture(i) for i in range(3)]
+    assert feasible(architectures, [costs_of()] * 3, []) == architectures
+
+
+def test_only_architectures_that_meet_every_limit_are_kept() -> None:
+    costs = [
+        costs_of(),
+        costs_of(stage_ms=(9.0,)),
+        costs_of(flash_kib=99.0),
+        costs_of(stage_ms=(0.5,)),
+    ]
+    architectures = [architecture(i) for i in range(4)]
+    kept = feasible(architectures, costs, [LATENCY, FLASH, RAM, ACCURACY])
+    assert kept == [architectures[0], architectures[3]]
+
+
+def test_a_limit_out_of_reach_is_named_with_the_excess_in_its_own_unit() -> None:
+    costs = [costs_of(stage_ms=(4.0,)), costs_of(stage_ms=(3.0,)), costs_of(stage_ms=(9.0,))]
+    with pytest.raises(UserError) as caught:
+        feasible([architecture(i) for i in range(3)], costs, [FLASH, LATENCY])
+    message = str(caught.value)
+    # the least upper end is 1.1 times 3 ms
+    assert "constraints.max_latency_ms: 2 ms is out of reach" in message
+    assert "smallest of 3 sampled architectures needs up to 3.3 ms, 1.3 ms over" in message
+    assert "max_flash_kib" not in message
+    assert "\n" not in message
+
+
+def test_all_limits_out_of_reach_are_named() -> None:
+    with pytest.raises(UserError, match=r"max_latency_ms: .*; constraints\.max_flash_kib: 64 KiB"):
+        feasible([architecture(0)], [costs_of((9.0,), 128.0)], [LATENCY, FLASH])
+
+
+def test_limits_that_exclude_each_other_name_the_one_nearest_to_be_met() -> None:
+    # fast and large, or small and slow; the nearest misses flash by 1.1 * 64 / 64 - 1
+    costs = [costs_of(stage_ms=(1.0,), flash_kib=64.0), costs_of(stage_ms=(8.0,), flash_kib=10.0)]
+    with pytest.raises(UserError, match=r"none of 2 .*nearest exceeds max_flash_kib by 10\.0%"):
+        feasible([architecture(0), architecture(1)], costs, [LATENCY, FLASH])
+
+
+def test_the_cost_model_joins_predictions_with_modelled_energy() -> None:
+    space = search_spaces.create("early_exit", input_shape=(1, 8, 8), n_classes=4, n_stages=2)
+    rng = np.random.default_rng(0)
+    architectures = [space.sample(rng) for _ in range(12)]
+    graphs = [stage.workloads for a in architectures for stage in space.stages(a)]
+    values = np.array([float(1 + len(graph)) for graph in graphs])
+    groups = [str(i) for i in range(len(graphs))]
+    fitted = {m: PriorResidualPredictor(m).fit(graphs, values, groups) for m in METRICS}
+    energy_model = EnergyModel(
+        static_power_w=2.0,
+        energy_per_mac_j=1e-9,
+        energy_per_byte_j=1e-10,
+        relative_uncertainty=0.5,
+        source="made up",
+    )
+    predictors = TargetPredictors("board", fitted, {})
+    costs = CostModel(space, predictors, energy_model).predict(architectures)
+    assert {len(c.stage_latency_s) for c in costs} == {1, 2}
+    for arch, c in zip(architectures, costs, strict=True):
+        stages = space.stages(arch)
+        expected = [
+            modelled_energy(p.mean, stage.workloads, energy_model).energy_j
+            for p, stage in zip(c.stage_latency_s, stages, strict=True)
+        ]
+        assert [e.energy_j for e in c.stage_energy_j] == expected
+        assert c.energy_j.energy_j == pytest.approx(sum(expected))
+        assert c.latency_s.mean == pytest.approx(sum(p.mean for p in c.stage_latency_s))
