@@ -1,0 +1,246 @@
+"""The main job in miniature, through the command line: TVM on this computer, early exits."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+import targets
+from hwnas.dataset_config import DigitsSource
+from hwnas.datasets import load_dataset
+from hwnas.errors import UserError
+from hwnas.exporting import export
+
+EXPERIMENT = """\
+name: miniature
+dataset: {kind: digits}
+space:
+  name: early_exit
+  n_stages: 2
+  choices:
+    stem_width: [8]
+    width_multiplier: [1.0]
+    stride_plan: ["1-2-2"]
+    depth: [1]
+    width: [8, 12]
+    kernel: [3, 5]
+    expansion: [2]
+    se: [0, 1]
+    activation: [relu6, hard_swish]
+    exit_after: [1]
+    exit_width: [0, 16]
+target: host
+constraints: {max_latency_ms: 50, max_flash_kib: 2000}
+calibration: {samples: 8, held_out: 3}
+training: {epochs: 3}
+search: {evaluations: 4, batch: 2, warm_start: 2}
+finalists: {count: 1, seeds: 2}
+"""
+
+
+class Miniature:
+    """A finished search of two-stage networks on the host, and the command to go on with."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.run = folder / "runs" / "miniature"
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "hwnas", *arguments],
+            cwd=self.folder,
+            env=os.environ | {"HWNAS_CACHE": str(self.folder / "cache")},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+
+    def json(self, *arguments: str) -> Any:
+        finished = self.command(*arguments, "--json")
+        assert finished.returncode == 0, finished.stderr
+        return json.loads(finished.stdout)
+
+
+@pytest.fixture(scope="module")
+def miniature(tmp_path_factory: pytest.TempPathFactory) -> Miniature:
+    made = Miniature(tmp_path_factory.mktemp("miniature"))
+    (made.folder / "miniature.yaml").write_text(EXPERIMENT)
+    front = made.json("search", "miniature.yaml")
+    assert front == json.loads((made.run / "front.json").read_text())
+    return made
+
+
+@pytest.fixture(scope="module")
+def front(miniature: Miniature) -> Any:
+    return json.loads((miniature.run / "front.json").read_text())
+
+
+def test_every_number_of_the_front_says_where_it_comes_from(front: Any) -> None:
+    members = [c for c in front["candidates"] if c["on_front"]]
+    assert members
+    for member in members:
+        metrics = member["metrics"]
+        for name in ("latency_s", "worst_latency_s", "flash_bytes", "peak_ram_bytes"):
+            assert metrics[name]["provenance"] == "measured"
+            assert metrics[name]["value"] > 0
+        for name in ("energy_j", "worst_energy_j", "inferences_per_joule"):
+            assert metrics[name]["provenance"] == "modelled"
+            assert metrics[name]["boundary"] == "inference_gross"
+        assert metrics["accuracy"]["split"] == "test"
+        assert metrics["validation_accuracy"]["split"] == "validation"
+
+
+def test_the_search_spent_its_budget_on_distinct_architectures(front: Any) -> None:
+    ids = [evaluation["arch_id"] for evaluation in front["evaluations"]]
+    assert len(ids) == len(set(ids)) == 4
+
+
+def test_calibration_and_front_measurements_are_all_kept(miniature: Miniature, front: Any) -> None:
+    lines = (miniature.run / "measurements.jsonl").read_text().splitlines()
+    phases = [json.loads(line)["phase"] for line in lines]
+    assert phases.count("calibration") == 11
+    assert phases.count("front") == len(front["candidates"])
+
+
+def test_expected_latency_is_the_stages_measured_medians_weighted_by_exit_shares(
+    miniature: Miniature, front: Any
+) -> None:
+    records = [
+        json.loads(line) for line in (miniature.run / "measurements.jsonl").read_text().splitlines()
+    ]
+    for candidate in front["candidates"]:
+        (record,) = [
+            r
+            for r in records
+            if r["phase"] == "front" and r["architecture"] == candidate["architecture"]
+        ]
+        first, second = (np.median(stage["latency_s"]) for stage in record["stages"])
+        early, late = candidate["deployment"]["exit_shares"]
+        expected = early * first + late * (first + second)
+        assert candidate["metrics"]["latency_s"]["value"] == pytest.approx(expected)
+        assert candidate["metrics"]["worst_latency_s"]["value"] == pytest.approx(first + second)
+
+
+def test_the_bundle_reaches_the_reported_test_accuracy_with_onnxruntime_alone(
+    miniature: Miniature, front: Any
+) -> None:
+    exported = miniature.json("export", str(miniature.run), "--pick", "best")
+    bundle = Path(miniature.folder / exported["path"])
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    sessions = [onnxruntime.InferenceSession(bundle / f"stage_{k}.onnx") for k in range(2)]
+    threshold = manifest["exit_policy"]["thresholds"][0]
+    test = load_dataset(DigitsSource(kind="digits"), Path()).test
+    right = 0
+    for x, label in zip(test.x, test.y, strict=True):
+        logits, features = sessions[0].run(None, {"input": x[None]})
+        probability = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+        if probability.max() < threshold:
+            (logits,) = sessions[1].run(None, {"input": features})
+        right += int(logits.argmax() == label)
+    reported = _test_accuracy_of_deployed_network(miniature, front, manifest)
+    # a confidence within rounding of the threshold may leave at another exit: one sample at most
+    assert right / len(test.y) == pytest.approx(reported, abs=1.5 / len(test.y))
+
+
+def _test_accuracy_of_deployed_network(
+    miniature: Miniature, front: Any, manifest: dict[str, Any]
+) -> float:
+    checkpoint = miniature.run / "checkpoints" / manifest["deployment"]["checkpoint"]
+    outcome = checkpoint.with_suffix(".json")
+    if outcome.exists():  # a finalist: one of several seeds
+        return float(json.loads(outcome.read_text())["test"]["accuracy"])
+    (member,) = [c for c in front["candidates"] if c["arch_id"] == manifest["arch_id"]]
+    return float(member["metrics"]["accuracy"]["value"])
+
+
+def test_checksums_of_the_bundle_cover_every_file(miniature: Miniature, tmp_path: Path) -> None:
+    out = tmp_path / "bundle"
+    miniature.json("export", str(miniature.run), "--out", str(out))
+    manifest = json.loads((out / "manifest.json").read_text())
+    files = {path.name for path in out.iterdir()} - {"manifest.json"}
+    assert files == set(manifest["files"])
+    assert {"stage_0.onnx", "stage_1.onnx", "samples.npz"} < files
+    for name, digest in manifest["files"].items():
+        assert hashlib.sha256((out / name).read_bytes()).hexdigest() == digest
+
+
+def test_a_target_that_computes_something_else_gets_no_bundle(
+    miniature: Miniature, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HWNAS_CACHE", str(miniature.folder / "cache"))
+    honest = targets.create
+
+    def lying(*arguments: Any, **options: Any) -> Any:
+        target = honest(*arguments, **options)
+        run = target.run
+        monkeypatch.setattr(
+            target, "run", lambda artifact, x: tuple(1.01 * y for y in run(artifact, x))
+        )
+        return target
+
+    monkeypatch.setattr(targets, "create", lying)
+    with pytest.raises(UserError, match="differ from the trained network"):
+        export(miniature.run, out=tmp_path / "bundle")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_exported_stage_measures_and_predicts_alike(
+    miniature: Miniature, tmp_path: Path
+) -> None:
+    out = tmp_path / "bundle"
+    miniature.json("export", str(miniature.run), "--out", str(out))
+    measured = miniature.json("measure", "host", str(out / "stage_0.onnx"))
+    predicted = miniature.json("predict", "host", "--onnx", str(out / "stage_0.onnx"))
+    assert measured["latency_s"]["provenance"] == "measured"
+    assert predicted["latency_s"]["provenance"] == "predicted"
+    # a predictor of 11 networks on a busy machine: within a factor of two
+    ratio = predicted["latency_s"]["mean"] / measured["latency_s"]["value"]
+    assert 0.5 < ratio < 2
+    assert predicted["flash_bytes"]["mean"] == pytest.approx(
+        measured["flash_bytes"]["value"], rel=0.2
+    )
+
+
+def test_an_architecture_of_the_front_is_predicted_from_its_json(
+    miniature: Miniature, front: Any
+) -> None:
+    architecture = front["candidates"][0]["architecture"]
+    predicted = miniature.json("predict", "host", "--arch", json.dumps(architecture))
+    assert len(predicted["stage_latency_s"]) == 2
+    total = sum(stage["mean"] for stage in predicted["stage_latency_s"])
+    assert predicted["latency_s"]["mean"] == pytest.approx(total)
+
+
+def test_the_report_is_written_by_the_search_and_again_on_demand(miniature: Miniature) -> None:
+    page = miniature.run / "report.html"
+    first = page.read_text()
+    page.unlink()
+    miniature.json("report", str(miniature.run))
+    second = page.read_text()
+    assert "miniature on host" in first
+    assert "miniature on host" in second
+
+
+def test_targets_are_listed_shown_and_checked(miniature: Miniature) -> None:
+    names = [spec["name"] for spec in miniature.json("targets", "list")]
+    assert names == ["host", "host-onnxruntime"]
+    assert miniature.json("targets", "show", "host")["backend"] == "tvm"
+    steps = miniature.json("targets", "check", "host-onnxruntime")
+    assert all(step["ok"] for step in steps)
+    assert {"compile", "parity", "latency"} <= {step["name"] for step in steps}
+
+
+def test_doctor_finds_everything_in_order_here(miniature: Miniature) -> None:
+    findings = {finding["name"]: finding for finding in miniature.json("doctor")}
+    assert all(finding["ok"] for finding in findings.values())
+    assert {"Python", "C compiler", "torch", "apache-tvm", "target host"} <= findings.keys()
