@@ -15,7 +15,8 @@ if TYPE_CHECKING:
         Target,
     )
     from targets.atomic_file import write_atomically
-    from targets.measurement_log import MeasurementLog, measurement_from_dict, result_to_dict
+    from targets.json_lines import JsonLines
+    from targets.result_json import measurement_from_dict, result_to_dict
     from targets.spec import EnergyModel, TargetSpec, load_spec, names
 
 __all__ = [
@@ -34,7 +35,7 @@ __all__ = [
     "Provenance",
     "Boundary",
     # on disk
-    "MeasurementLog",
+    "JsonLines",
     "result_to_dict",
     "measurement_from_dict",
     "write_atomically",
@@ -46,9 +47,9 @@ _HOMES = {
     "load_spec": "spec",
     "TargetSpec": "spec",
     "EnergyModel": "spec",
-    "MeasurementLog": "measurement_log",
-    "result_to_dict": "measurement_log",
-    "measurement_from_dict": "measurement_log",
+    "JsonLines": "json_lines",
+    "result_to_dict": "result_json",
+    "measurement_from_dict": "result_json",
     "write_atomically": "atomic_file",
 }
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from targets._types import Artifact, MeasureConfig, Measurement
 from targets.atomic_file import write_atomically
 from targets.device_state import cpu_model, toolchain_versions
-from targets.measurement_log import measurement_from_dict, result_to_dict
+from targets.result_json import measurement_from_dict, result_to_dict
 from targets.spec import TargetSpec
 
 _log = logging.getLogger(__name__)

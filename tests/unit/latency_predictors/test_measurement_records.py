@@ -154,7 +154,7 @@ def test_a_line_that_is_not_json_is_named_with_file_and_number(
     records: MeasurementRecords, space: SearchSpace
 ) -> None:
     records.path.write_bytes(b"\xff\xfe\n")
-    with pytest.raises(ValueError, match=r"measurements\.jsonl:1: not a measurement record"):
+    with pytest.raises(ValueError, match=r"measurements\.jsonl:1: not JSON"):
         records.measured(space)
 
 

@@ -9,7 +9,7 @@ import targets
 def test_importing_targets_loads_nothing_heavy() -> None:
     code = (
         "import sys, targets\n"
-        "targets.create('host'); targets.Measurement; targets.MeasurementLog\n"
+        "targets.create('host'); targets.Measurement; targets.JsonLines\n"
         "heavy = {'torch', 'sklearn', 'onnxruntime', 'tvm', 'onnx', 'optuna'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )

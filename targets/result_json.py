@@ -1,18 +1,13 @@
-"""Measurements and failures as JSON, and a log of them that survives a crash."""
+"""Measurements and failures as JSON."""
 
 from __future__ import annotations
 
-import json
-import logging
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from targets._types import Failure, MeasureConfig, Measurement
 
-_log = logging.getLogger(__name__)
 SCHEMA_VERSION = 1
 Result: TypeAlias = Measurement | Failure
 
@@ -65,50 +60,3 @@ def _measurement(fields: dict[str, Any]) -> Measurement:
         latency_s=latency_s,
         energy_j=None if energy is None else tuple(float(value) for value in energy),
     )
-
-
-class MeasurementLog:
-    """Append-only JSON lines; a killed process loses at most the line in flight.
-
-    Args:
-        path: The file; made at the first `append`.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def append(self, result: Result) -> None:
-        """Write one result and flush it to the disk."""
-        line = json.dumps(result_to_dict(result), allow_nan=False).encode() + b"\n"
-        with self.path.open("ab") as file:
-            if file.tell() and not _ends_with_newline(self.path):
-                line = b"\n" + line
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
-
-    def __iter__(self) -> Iterator[Result]:
-        """Yield every result in order; torn lines are skipped and reported as a warning.
-
-        Raises:
-            ValueError: If a whole line is no result; the message names file and line.
-        """
-        if not self.path.exists():
-            return
-        with self.path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                try:
-                    data = json.loads(line)
-                except ValueError:
-                    _log.warning("%s:%d: skipped a torn line", self.path, number)
-                    continue
-                try:
-                    yield result_from_dict(data)
-                except ValueError as error:
-                    raise ValueError(f"{self.path}:{number}: {error}") from None
-
-
-def _ends_with_newline(path: Path) -> bool:
-    with path.open("rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) == b"\n"

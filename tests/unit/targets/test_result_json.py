@@ -1,0 +1,59 @@
+import json
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from targets import (
+    Failure,
+    MeasureConfig,
+    Measurement,
+    measurement_from_dict,
+    result_to_dict,
+)
+from targets.result_json import result_from_dict
+
+FAILURE = Failure("host", "compile", "no such operator", "ab12")
+seconds = st.floats(1e-9, 1e3)
+
+
+def measurement(latency_s: tuple[float, ...] = (1e-3, 2e-3)) -> Measurement:
+    return Measurement(
+        target="host",
+        model_sha256="ab",
+        artifact_sha256="cd",
+        latency_s=latency_s,
+        flash_bytes=10,
+        peak_ram_bytes=20,
+        config=MeasureConfig(),
+        provenance="measured",
+        device_state={"threads": 1, "governor": None},
+        measured_at="2026-01-01T00:00:00+00:00",
+    )
+
+
+@given(latency_s=st.lists(seconds, min_size=1, max_size=20), energy=st.none() | st.just((1.0,)))
+def test_a_measurement_survives_json_exactly(latency_s, energy) -> None:
+    original = Measurement(**{**vars(measurement(tuple(latency_s))), "energy_j": energy})
+    assert measurement_from_dict(json.loads(json.dumps(result_to_dict(original)))) == original
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"schema_version": 99}, "schema_version: wanted 1, got 99"),
+        ({"kind": "opinion"}, "kind: wanted 'measurement' or 'failure', got 'opinion'"),
+        ({"latency_s": []}, "latency_s: wanted positive numbers"),
+        ({"latency_s": [-1.0]}, "latency_s: wanted positive numbers"),
+        ({"surprise": 1}, "unexpected keyword argument 'surprise'"),
+    ],
+)
+def test_what_is_no_result_is_refused_with_the_reason(change, message) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        result_from_dict(result_to_dict(measurement()) | change)
+
+
+def test_a_failure_is_no_measurement() -> None:
+    with pytest.raises(ValueError, match="wanted 'measurement', got a failure"):
+        measurement_from_dict(result_to_dict(FAILURE))
