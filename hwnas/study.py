@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, cast
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
@@ -264,7 +266,10 @@ class SearchStudy:
         if self._sampler == "nsga2":
             return NSGAIISampler(population_size=_POPULATION, seed=seed)
         if self._sampler == "nsga3":
-            return NSGAIIISampler(population_size=_POPULATION, seed=seed)
+            with warnings.catch_warnings():
+                # its interface may change, says Optuna; its major version is pinned here
+                warnings.simplefilter("ignore", ExperimentalWarning)
+                return NSGAIIISampler(population_size=_POPULATION, seed=seed)
         return TPESampler(seed=seed, multivariate=True)
 
     def _to_parameters(self, arch: Architecture) -> dict[str, Any]:
