@@ -9,6 +9,7 @@ from pathlib import Path
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
+from hwnas.errors import UserError
 from targets import write_atomically
 
 
@@ -20,6 +21,9 @@ class StudyJournal:
 
     Args:
         path: Journal file, made where there is none.
+
+    Raises:
+        UserError: If it is damaged elsewhere than at its end.
     """
 
     def __init__(self, path: Path) -> None:
@@ -31,7 +35,13 @@ class StudyJournal:
         self._roll_back()
         # not the default lock: it waits for ever on a stale link to a relative path
         backend = JournalFileBackend(str(path), JournalFileOpenLock(str(path)))
-        self.storage = JournalStorage(backend)
+        try:
+            self.storage = JournalStorage(backend)
+        except (KeyError, ValueError) as error:
+            raise UserError(
+                f"{path}: damaged ({type(error).__name__}: {error}). "
+                "Search again under another name."
+            ) from None
 
     @contextmanager
     def whole(self) -> Iterator[None]:
