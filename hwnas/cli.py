@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Optional
@@ -46,15 +47,17 @@ def main() -> None:
             _fail("interrupted; continue a search with --resume", _INTERRUPTED)
         raise
     except OSError as error:
-        if error.filename is not None:
-            _fail(f"{error.filename}: {error.strerror}", 2)
+        # a failed copy names its source first
+        where = error.filename2 or error.filename
         if error.errno in _DISK_FULL:
             _fail(
-                f"the disk is full ({error.strerror}). "
-                "Free some space; continue a search with --resume",
+                f"{where or 'disk'}: no space left ({os.strerror(error.errno)}). Free some and "
+                "try again; a search that has trained continues with --resume",
                 2,
             )
-        raise
+        if where is None:
+            raise
+        _fail(f"{where}: {error.strerror}", 2)
 
 
 @app.command()
