@@ -108,7 +108,9 @@ def _time_scale(seconds: Sequence[float]) -> tuple[str, float]:
 
 
 def _pareto_traces(front: Document, cost: str, scale: float) -> Sequence[go.Scatter]:
-    trained = [e for e in front["evaluations"] if cost in e["values"]]
+    # only objectives are known of what was trained and not measured
+    shown = {"validation_accuracy", cost}
+    trained = [e for e in front["evaluations"] if shown <= e["values"].keys()]
     measured = front["candidates"]
     members = sorted(
         (c for c in measured if c["on_front"]), key=lambda c: c["metrics"][cost]["value"]

@@ -70,14 +70,14 @@ def render(manifest: Document, front: Document) -> str:
     sections = [
         _section(
             "Accuracy against cost",
-            _figure(pareto_figure(front)),
+            _figure(pareto_figure(front), "pareto"),
             "Gray: trained, cost predicted. Blue: measured on the target. The front was chosen "
             "on the validation split; the table gives test accuracy.",
         ),
         _section("Pareto front", _front_table(front), _front_note(front)),
         '<div class="columns">',
-        _section("Predicted against measured", _figure(prediction_figure(front))),
-        _section("Progress of the search", _figure(hypervolume_figure(front))),
+        _section("Predicted against measured", _figure(prediction_figure(front), "prediction")),
+        _section("Progress of the search", _figure(hypervolume_figure(front), "hypervolume")),
         "</div>",
         _section("Calibration of the predictors", _calibration(front)),
         _section("Settings and versions", _settings(manifest)),
@@ -196,9 +196,12 @@ def _section(title: str, body: str, note: str = "") -> str:
     return f"<section><h2>{_text(title)}</h2>{noted}{body}</section>"
 
 
-def _figure(figure: Any) -> str:
-    # plotly escapes "<" in the data it writes into the script
-    text: str = figure.to_html(full_html=False, include_plotlyjs=False, config=_PLOT)
+def _figure(figure: Any, identifier: str) -> str:
+    # plotly escapes "<" in the data it writes into the script; with an identifier
+    # of its own it would be random, and no two pages about a run the same
+    text: str = figure.to_html(
+        full_html=False, include_plotlyjs=False, div_id=identifier, config={"responsive": True}
+    )
     return text
 
 

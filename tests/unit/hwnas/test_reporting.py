@@ -1,0 +1,388 @@
+"""The report: self-contained, escaped, drawn by a real browser."""
+
+from __future__ import annotations
+
+import copy
+import html
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from plotly.offline import get_plotlyjs
+
+from hwnas.errors import UserError
+from hwnas.report_figures import hypervolume_figure, pareto_figure, prediction_figure
+from hwnas.reporting import render, report
+from hwnas.tables import calibration_table, front_table
+
+HOSTILE = "<script>alert(1)</script>"
+INJECTIONS = [HOSTILE, '"><img src=x onerror=alert(1)>', "</script><b>", "'&lt;", "</pre><h1>"]
+Document = dict[str, Any]
+
+
+def metric(value: float, provenance: str | None = "measured", **more: Any) -> Document:
+    return {"value": value} | ({"provenance": provenance} if provenance else {}) | more
+
+
+def candidate(number: int, accuracy: float, latency_s: float, *, on_front: bool) -> Document:
+    energy_j = 2 * latency_s
+    return {
+        "arch_id": f"arch{number:012d}",
+        "number": number,
+        "architecture": {"space": "toy", "choices": {"kernel": 3}},
+        "feasible": True,
+        "on_front": on_front,
+        "deployment": {
+            "checkpoint": "a.safetensors",
+            "seed": 1,
+            "thresholds": [0.9],
+            "exit_shares": [0.625, 0.375],
+        },
+        "metrics": {
+            "accuracy": metric(accuracy - 0.01, low=accuracy - 0.05, high=accuracy, seeds=3),
+            "validation_accuracy": metric(accuracy, low=accuracy - 0.04, high=accuracy + 0.02),
+            "latency_s": metric(latency_s, predicted=1.1 * latency_s),
+            "worst_latency_s": metric(2 * latency_s, predicted=2.1 * latency_s),
+            "latency_p99_s": metric(3 * latency_s),
+            "energy_j": metric(energy_j, "modelled", low=0.5 * energy_j, high=2 * energy_j),
+            "inferences_per_joule": metric(1 / energy_j, "modelled"),
+            "flash_bytes": metric(65536.0),
+            "peak_ram_bytes": metric(8192.0),
+            "macs": metric(123456.0, None),
+        },
+    }
+
+
+def agreement(mape: float) -> Document:
+    return {
+        "n": 10, "mape": mape, "within_5": 0.7, "within_10": 0.9, "spearman": 0.987, "kendall": None
+    }  # fmt: skip
+
+
+@pytest.fixture
+def front() -> Document:
+    """Three members, one dominated candidate and eight trained architectures."""
+    evaluations = [
+        {
+            "number": i,
+            "arch_id": f"arch{i:012d}",
+            "values": {
+                "validation_accuracy": 0.5 + 0.05 * i,
+                "latency_s": 1e-4 * (i + 1),
+                "energy_j": 2e-4 * (i + 1),
+            },
+        }
+        for i in range(8)
+    ]
+    return {
+        "schema_version": 1,
+        "run": "quick",
+        "target": "host",
+        "objectives": [
+            {"name": "accuracy", "metric": "validation_accuracy"},
+            {"name": "latency", "metric": "latency_s"},
+        ],
+        "hypervolume": {"value": 0.4321, "ideal": [1.0, 1e-4], "reference": [0.1, 1e-2]},
+        "candidates": [
+            candidate(7, 0.9, 8e-4, on_front=True),
+            candidate(3, 0.8, 4e-4, on_front=True),
+            candidate(0, 0.7, 1e-4, on_front=True),
+            candidate(5, 0.6, 9e-4, on_front=False),
+        ],
+        "constraints": [{"name": "max_latency_ms", "bound": 2e-3, "shown_per_si": 1e3}],
+        "calibration": {
+            "space": "toy",
+            "n_fitted": 40,
+            "n_held_out": 10,
+            "held_out": {
+                "latency_s": agreement(0.0312),
+                "macs_baseline": agreement(0.2468),
+                "flash_mape": 0.01,
+                "peak_ram_mape": 0.02,
+                "interval_coverage": 0.9,
+            },
+        },
+        "front_prediction": agreement(0.05),
+        "counts": {"evaluated": 8, "infeasible": 2, "repeated": 1, "failed": 0},
+        "evaluations": evaluations,
+        "hypervolume_history": [0.1, 0.2, 0.2, 0.3, 0.35, 0.4, 0.4, 0.4321],
+    }
+
+
+@pytest.fixture
+def manifest() -> Document:
+    return {
+        "schema_version": 1,
+        "config": {"name": "quick", "seed": 0, "search": {"evaluations": 8}},
+        "base_dir": "experiments",
+        "dataset_fingerprint": "ab",
+        "target_fingerprint": "cd",
+        "environment": {"python": "3.11", "versions": {"torch": "2.6"}},
+    }
+
+
+class Tags(HTMLParser):
+    """Every tag of a page with its attributes, as a browser would see them."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+
+def without_library(page: str) -> str:
+    library = get_plotlyjs()
+    assert page.count(library) == 1
+    return page.replace(library, "")
+
+
+def poisoned(document: Any, text: str) -> Any:
+    """Add hostile text to every string of a document, keys of free-form mappings included."""
+    if isinstance(document, str):
+        return document + text
+    if isinstance(document, list):
+        return [poisoned(item, text) for item in document]
+    if isinstance(document, dict):
+        return {key: poisoned(value, text) for key, value in document.items()}
+    return document
+
+
+@pytest.mark.parametrize("text", INJECTIONS)
+def test_nothing_from_a_run_becomes_markup(front: Document, manifest: Document, text: str) -> None:
+    clean = Tags(without_library(render(manifest, front))).tags
+    manifest["config"] = poisoned(manifest["config"], text) | {text: text}
+    manifest["environment"] = poisoned(manifest["environment"], text)
+    hostile = poisoned(front, text)
+    # these are read, not shown
+    hostile["constraints"] = front["constraints"] + [
+        {"name": text, "bound": 1.0, "shown_per_si": 1.0}
+    ]
+    page = without_library(render(manifest, hostile))
+    assert [tag for tag, _ in Tags(page).tags] == [tag for tag, _ in clean]
+    assert not any(name.startswith("on") for _, attrs in Tags(page).tags for name in attrs)
+    assert "<script>alert" not in page
+    assert html.escape(text) in page
+
+
+def test_the_page_loads_nothing_from_elsewhere(front: Document, manifest: Document) -> None:
+    page = without_library(render(manifest, front))
+    for tag, attributes in Tags(page).tags:
+        assert "src" not in attributes, tag
+        assert "href" not in attributes, tag
+        assert tag not in ("link", "iframe", "object", "embed", "base"), tag
+    assert not re.search(r"url\(|@import", page)
+
+
+def test_the_table_shows_members_with_interval_provenance_and_units(
+    front: Document, manifest: Document
+) -> None:
+    page = without_library(render(manifest, front))
+    (row,) = re.findall(r"<tr><td>arch0{11}7</td>.*?</tr>", page)
+    cells = re.findall(r"<td>(.*?)</td>", row)
+    assert cells == [
+        "arch000000000007",
+        "62/38 %",
+        "89.0 % (85.0-90.0)",
+        "3",
+        '800 µs <span class="tag">measured</span>',
+        "1.60 ms",
+        "2.40 ms",
+        '1.60 mJ <span class="tag">modelled</span>',
+        "625",
+        "64 KiB",
+        "8 KiB",
+        "123,456",
+    ]
+    members = re.findall(r"<tr><td>(arch\d+)</td>", page)
+    assert members == ["arch000000000000", "arch000000000003", "arch000000000007"]
+
+
+def test_the_page_tells_counts_limits_calibration_and_settings(
+    front: Document, manifest: Document
+) -> None:
+    page = without_library(render(manifest, front))
+    assert "8 architectures trained, 2 rejected by limits" in page
+    assert "3 on the front; hypervolume 0.4321. Limits: max_latency_ms 2." in page
+    assert "3.1%" in page  # of the predictor
+    assert "24.7%" in page  # of MACs alone
+    assert "90% of them inside the 90 % interval" in page
+    assert "evaluations: 8" in page
+    assert "torch: &#x27;2.6&#x27;" in page
+
+
+def test_a_run_without_held_out_architectures_or_limits_says_so(
+    front: Document, manifest: Document
+) -> None:
+    del front["calibration"]["held_out"]
+    front["front_prediction"] = None
+    front["constraints"] = []
+    page = without_library(render(manifest, front))
+    assert "No held-out architectures were measured." in page
+    assert "Limits: none." in page
+
+
+def test_a_run_that_does_not_optimize_accuracy_can_still_be_reported(
+    front: Document, manifest: Document
+) -> None:
+    for evaluation in front["evaluations"]:
+        del evaluation["values"]["validation_accuracy"]
+    assert "arch000000000007" in render(manifest, front)
+
+
+def test_an_empty_front_can_still_be_reported(front: Document, manifest: Document) -> None:
+    front["candidates"] = [candidate(0, 0.7, 1e-4, on_front=False)]
+    assert "0 on the front" in render(manifest, front)
+
+
+def test_the_pareto_figure_holds_every_candidate_in_the_unit_of_its_axis(front: Document) -> None:
+    figure = pareto_figure(front)
+    visible = [trace for trace in figure.data if trace.visible]
+    trained, dominated, members = visible
+    assert list(trained.x) == pytest.approx([100 * (i + 1) for i in range(8)])
+    assert list(trained.y) == pytest.approx([50 + 5 * i for i in range(8)])
+    assert [*dominated.x, *dominated.y] == pytest.approx([900.0, 60.0])
+    assert list(members.x) == pytest.approx([100, 400, 800])
+    assert list(members.y) == pytest.approx([70.0, 80.0, 90.0])
+    assert list(members.error_y.array) == pytest.approx([2.0] * 3)
+    assert list(members.error_y.arrayminus) == pytest.approx([4.0] * 3)
+    assert figure.layout.xaxis.title.text == "latency, µs"
+
+
+def test_each_button_shows_the_traces_of_its_cost(front: Document) -> None:
+    figure = pareto_figure(front)
+    (menu,) = figure.layout.updatemenus
+    assert len(menu.buttons) == 4
+    expected = {
+        "latency, µs": 800.0,
+        "energy (modelled), mJ": 1.6,
+        "flash, KiB": 64.0,
+        "peak RAM, KiB": 8.0,
+    }
+    assert [button.label for button in menu.buttons] == list(expected)
+    for button in menu.buttons:
+        shown, titles = button.args
+        assert sum(shown["visible"]) == 3
+        members = [t for t, v in zip(figure.data, shown["visible"], strict=True) if v][-1]
+        assert max(members.x) == pytest.approx(expected[titles["xaxis.title.text"]])
+
+
+def test_the_other_figures_hold_the_history_and_the_predictions(front: Document) -> None:
+    (history,) = hypervolume_figure(front).data
+    assert list(history.y) == front["hypervolume_history"]
+    assert list(history.x) == list(range(1, 9))
+    points = prediction_figure(front).data[-1]
+    assert list(points.x) == pytest.approx([1.6, 0.8, 0.2, 1.8])
+    assert list(points.y) == pytest.approx([1.68, 0.84, 0.21, 1.89])
+
+
+def test_terminal_tables_take_the_same_documents(front: Document) -> None:
+    assert front_table(front).row_count == 3
+    assert calibration_table(front["calibration"]).row_count == 2
+
+
+def write_run(folder: Path, manifest: Document, front: Document) -> Path:
+    folder.mkdir()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "front.json").write_text(json.dumps(front))
+    return folder
+
+
+def test_the_report_is_one_file_in_the_run_folder(
+    tmp_path: Path, front: Document, manifest: Document
+) -> None:
+    run = write_run(tmp_path / "quick", manifest, front)
+    assert report(run) == run / "report.html"
+    assert (run / "report.html").read_text() == render(manifest, front)
+
+
+def test_a_folder_without_a_run_is_refused_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="not a run folder"):
+        report(tmp_path)
+
+
+def test_a_run_of_another_schema_version_is_refused(
+    tmp_path: Path, front: Document, manifest: Document
+) -> None:
+    run = write_run(tmp_path / "quick", manifest, copy.deepcopy(front) | {"schema_version": 2})
+    with pytest.raises(UserError, match="schema_version 2"):
+        report(run)
+    assert not (run / "report.html").exists()
+
+
+# in a real browser
+
+
+@pytest.fixture(scope="module")
+def browser() -> str:
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if (path := shutil.which(name)) is not None:
+            return path
+    reason = "needs chromium, chromium-browser or google-chrome on the PATH"
+    if os.environ.get("HWNAS_REQUIRE_ALL") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture
+def loaded(
+    tmp_path: Path, browser: str, front: Document, manifest: Document
+) -> Iterator[tuple[str, str]]:
+    """The page after its scripts ran, and what the browser logged."""
+    front = poisoned(front, HOSTILE)
+    front["constraints"] = []
+    run = write_run(tmp_path / "quick", manifest, front)
+    done = subprocess.run(
+        [
+            browser,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--enable-logging=stderr",
+            "--window-size=1200,2400",
+            f"--user-data-dir={tmp_path / 'profile'}",
+            # time of the page, not of the wall: every timer due until then has fired
+            "--virtual-time-budget=10000",
+            "--dump-dom",
+            report(run).as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=True,
+    )
+    yield done.stdout, done.stderr
+    shutil.rmtree(tmp_path / "profile", ignore_errors=True)
+
+
+@pytest.mark.slow
+def test_a_browser_draws_every_point_without_an_error(loaded: tuple[str, str]) -> None:
+    page, log = loaded
+    assert [line for line in log.splitlines() if "CONSOLE" in line] == []
+    drawn = page[page.index("</head>") :]
+    plots = drawn.split('class="plotly-graph-div')[1:]
+    assert len(plots) == 3
+    pareto, predicted, history = (count_points(plot) for plot in plots)
+    assert pareto == 8 + 1 + 3
+    assert predicted == 4
+    assert history == 0
+    assert 'class="js-line"' in plots[2]
+    assert "<script>alert" not in drawn
+
+
+def count_points(plot: str) -> int:
+    return len(re.findall(r'<path class="point"', plot))
