@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from hwnas.config import load_config
+from hwnas.candidate_training import TrainingTask
+from hwnas.config import load_config, parse_config
+from hwnas.errors import UserError
 from hwnas.progress import SilentProgress
 from hwnas.run_folder import RunFolder
-from search_spaces import create
+from hwnas.training_pool import TrainingPool
+from search_spaces import Architecture, create
 
 if TYPE_CHECKING:
     from conftest import TinySearch
@@ -170,3 +173,18 @@ def test_every_architecture_is_trained_once_until_the_space_is_exhausted(
     assert sorted(trained) == sorted(everything)
     assert progress.trained == len(everything)
     assert run.front()["counts"]["repeated"] > 0
+
+
+def test_data_that_vanished_is_named_and_not_taken_for_a_killed_process(tmp_path: Path) -> None:
+    document = {"name": "x", "dataset": {"kind": "npz", "path": "gone.npz"}}
+    task = TrainingTask(
+        architecture=Architecture("depthwise_separable", ()),
+        seed=0,
+        stage_costs=(1.0,),
+        checkpoint=tmp_path / "x.safetensors",
+    )
+    with (
+        TrainingPool(parse_config(document, "x.yaml"), tmp_path, workers=1) as pool,
+        pytest.raises(UserError, match=r"gone\.npz: does not exist"),
+    ):
+        pool.run([task])

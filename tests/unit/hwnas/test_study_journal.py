@@ -102,7 +102,7 @@ def test_death_at_any_write_changes_nothing(tmp_path: Path, dies_at_write: list[
     assert len(expected) == WANTED
     n_writes = -1 - dies_at_write[0]
     # a prime step: every kind of write is met within the batches, in a few seconds
-    for write in range(1, n_writes + 1, 7):
+    for write in range(1, n_writes + 1, 11):
         journal = tmp_path / f"{write}.journal"
         dies_at_write[0] = write
         with pytest.raises(Killed):
