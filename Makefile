@@ -2,6 +2,8 @@
 # make test         lint, types, import rules, tests
 
 PYTHON ?= python3
+# one thread per process: the matrices are small, and tests run in two processes
+export OMP_NUM_THREADS ?= 1
 BIN := .venv/bin
 
 .PHONY: quickstart test lint format clean

@@ -37,6 +37,8 @@ Predictors = Annotated[Path, typer.Option(help="Folder of calibrated predictors.
 
 def main() -> None:
     """Run the command line; a user's mistake is one line and exit code 2 or 3."""
+    # many small matrices: more threads than one per process only get in each other's way
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
         app()
     except UserError as error:

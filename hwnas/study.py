@@ -172,11 +172,12 @@ class SearchStudy:
             result: JSON-ready outcome.
             violations: Of the limits that only training could judge.
         """
-        trial = self._trial(proposal.number)
-        for name, violation in (violations or {}).items():
-            trial.set_constraint(name, violation)
-        trial.set_user_attr(_RESULT, json.dumps(result))
-        self._study.tell(proposal.number, list(values))
+        with self._journal.whole():
+            trial = self._trial(proposal.number)
+            for name, violation in (violations or {}).items():
+                trial.set_constraint(name, violation)
+            trial.set_user_attr(_RESULT, json.dumps(result))
+            self._study.tell(proposal.number, list(values))
 
     def fail(self, proposal: Proposal, reason: str) -> None:
         """Record that training failed, with the reason."""

@@ -78,7 +78,11 @@ class PriorResidualPredictor:
             raise ValueError(f"needs measurements of at least 4 architectures. Got {n_groups}.")
         self.operators_ = operators(graphs)
         additive, shape = self._prior_matrix(graphs), shape_features(graphs, self.operators_)
-        scores = self._cross_validate(additive, shape, values, np.asarray(groups))
+        errors, stds = self._cross_validate(additive, shape, values, np.asarray(groups))
+        # floored by the typical error: from few samples a Gaussian process may be sure of
+        # itself without reason, and dividing by its deviation alone would know no bounds
+        self.typical_error_ = max(float(np.sqrt(np.mean(errors**2))), 1e-9)
+        scores = errors / np.hypot(stds, self.typical_error_)
         # the root mean square of well-scaled scores is 1
         self.std_scale_ = max(float(np.sqrt(np.mean(scores**2))), 1e-6)
         self.quantile_ = _conformal_quantile(np.abs(scores) / self.std_scale_)
@@ -92,7 +96,7 @@ class PriorResidualPredictor:
             return []
         additive, shape = self._prior_matrix(graphs), shape_features(graphs, self.operators_)
         mean, log_std = self._predict_log(additive, shape)
-        log_std = log_std * self.std_scale_
+        log_std = np.hypot(log_std, self.typical_error_) * self.std_scale_
         half = self.quantile_ * log_std
         low = self._train_shape.min(axis=0) - _DOMAIN_SLACK
         high = self._train_shape.max(axis=0) + _DOMAIN_SLACK
@@ -108,6 +112,7 @@ class PriorResidualPredictor:
         return {
             "metric": self.metric,
             "operators": list(self.operators_),
+            "typical_error": self.typical_error_,
             "std_scale": self.std_scale_,
             "quantile": self.quantile_,
             "log_kernel": self._gp.kernel_.theta.tolist(),
@@ -127,6 +132,7 @@ class PriorResidualPredictor:
         """
         self = cls(state["metric"])
         self.operators_ = tuple(state["operators"])
+        self.typical_error_ = float(state["typical_error"])
         self.std_scale_, self.quantile_ = float(state["std_scale"]), float(state["quantile"])
         n = len(state["train_log_ratio"])
         n_shape = shape_features((), self.operators_).shape[1]
@@ -182,15 +188,16 @@ class PriorResidualPredictor:
         shape: NDArray[np.float64],
         values: NDArray[np.float64],
         groups: NDArray[np.str_],
-    ) -> NDArray[np.float64]:
-        """Return out-of-fold errors of the log value in units of the predicted std."""
-        scores = np.empty(len(values))
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return out-of-fold errors of the log value, and the standard deviations predicted."""
+        errors, stds = np.empty(len(values)), np.empty(len(values))
         folds = GroupKFold(min(_FOLDS, len(np.unique(groups))))
         for train, held_out in folds.split(shape, values, groups):
             self._fit_model(additive[train], shape[train], values[train])
             mean, std = self._predict_log(additive[held_out], shape[held_out])
-            scores[held_out] = (np.log(values[held_out]) - mean) / std
-        return scores
+            errors[held_out] = np.log(values[held_out]) - mean
+            stds[held_out] = std
+        return errors, stds
 
 
 def _array(state: Mapping[str, Any], key: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
