@@ -50,7 +50,14 @@ def wait_for_training(run: Path, checkpoints: int, process: subprocess.Popen[str
 
 def is_training(process: subprocess.Popen[str]) -> bool:
     children = psutil.Process(process.pid).children()
-    return any("--multiprocessing-fork" in child.cmdline() for child in children)
+    return any("--multiprocessing-fork" in command_line(child) for child in children)
+
+
+def command_line(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):  # it has just ended
+        return []
 
 
 @dataclass(frozen=True)
