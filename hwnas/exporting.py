@@ -122,6 +122,8 @@ def _load_trained(folder: RunFolder, space: SearchSpace, candidate: Candidate) -
 def pick_candidate(front: dict[str, Any], config: ExperimentConfig, pick: str) -> Candidate:
     """Choose a front member by rule or ``arch_id``.
 
+    A rule prefers finalists: their accuracy was confirmed by several seeds.
+
     Raises:
         UserError: If the front is empty or damaged, or has no such member.
     """
@@ -141,13 +143,19 @@ def pick_candidate(front: dict[str, Any], config: ExperimentConfig, pick: str) -
             f"--pick {pick}: no measured candidate meets the limits. "
             "Pick an arch_id, or search with other limits."
         )
+    confirmed = [(c.metrics["validation_accuracy"].seeds or 0) > 1 for c in members]
+    if not any(confirmed):
+        confirmed = [True] * len(members)
     if pick == "best":
-        return max(members, key=lambda c: c.metrics["validation_accuracy"].value)
+        return max(
+            (c for c, allowed in zip(members, confirmed, strict=True) if allowed),
+            key=lambda c: c.metrics["validation_accuracy"].value,
+        )
     objectives = objectives_of(config.objectives)
     hypervolume = front["hypervolume"]
     scale = ObjectiveScale(objectives, tuple(hypervolume["ideal"]), tuple(hypervolume["reference"]))
     values = np.array([c.values(objectives) for c in members])
-    return members[knee(scale.losses(values))]
+    return members[knee(scale.losses(values), np.array(confirmed))]
 
 
 def run_stages(folder: Path, n_stages: int, samples: NDArray[np.float32]) -> Logits:

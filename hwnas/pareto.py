@@ -91,12 +91,14 @@ def is_non_dominated(losses: NDArray[np.float64]) -> NDArray[np.bool_]:
     return np.asarray(moocore.is_nondominated(losses, keep_weakly=True), dtype=np.bool_)
 
 
-def knee(losses: NDArray[np.float64]) -> int:
+def knee(losses: NDArray[np.float64], allowed: NDArray[np.bool_] | None = None) -> int:
     """Return the front member nearest the ideal point, each objective scaled to [0, 1].
 
     Args:
         losses: Shape ``(n, m)``, a front, n >= 1, all minimized. Each column is
             rescaled to its range on the front; a constant column counts nothing.
+        allowed: Shape ``(n,)``: which members may be returned, at least one; all
+            of them where ``None``.
 
     References:
         Branke et al. (2004), Finding knees in multi-objective optimization,
@@ -104,7 +106,8 @@ def knee(losses: NDArray[np.float64]) -> int:
     """
     low, spread = losses.min(axis=0), np.ptp(losses, axis=0)
     scaled = (losses - low) / np.where(spread > 0, spread, 1.0)
-    return int(np.argmin(np.linalg.norm(scaled, axis=1)))
+    distance = np.linalg.norm(scaled, axis=1)
+    return int(np.argmin(distance if allowed is None else np.where(allowed, distance, np.inf)))
 
 
 def spread_members(losses: NDArray[np.float64], count: int) -> list[int]:

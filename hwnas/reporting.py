@@ -200,7 +200,7 @@ def _figure(figure: Any, identifier: str) -> str:
     # plotly escapes "<" in the data it writes into the script; with an identifier
     # of its own it would be random, and no two pages about a run the same
     text: str = figure.to_html(
-        full_html=False, include_plotlyjs=False, div_id=identifier, config={"responsive": True}
+        full_html=False, include_plotlyjs=False, div_id=identifier, config=_PLOT
     )
     return text
 

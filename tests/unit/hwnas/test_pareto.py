@@ -153,3 +153,10 @@ def test_members_are_distinct_and_as_many_as_wanted(points: Losses, count: int) 
     chosen = spread_members(front, count)
     assert chosen[0] == knee(front)
     assert len(set(chosen)) == len(chosen) == min(count, len(front))
+
+
+def test_the_knee_among_some_is_judged_on_the_scale_of_all() -> None:
+    losses = np.array([[0.0, 1.0], [0.15, 0.35], [0.2, 0.25], [1.0, 0.0]])
+    assert knee(losses) == 2
+    # without it the next nearest of the whole front, not an end of what is left
+    assert knee(losses, np.array([True, True, False, True])) == 1
