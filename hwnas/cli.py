@@ -235,7 +235,7 @@ def doctor(json_: Json = False) -> None:
     else:
         _console().print(findings_table(findings))
     if not all(finding.ok for finding in findings):
-        raise typer.Exit(1)
+        raise typer.Exit(3)
 
 
 @targets_app.command("list")
