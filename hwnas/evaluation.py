@@ -50,7 +50,7 @@ def _train_batch(context: SearchContext, trainers: TrainingPool, batch: Sequence
             architecture=proposal.architecture,
             seed=context.training_seed(proposal.number),
             stage_costs=tuple(p.mean for p in proposal.costs.stage_latency_s),
-            checkpoint=context.run.checkpoints / f"{proposal.architecture.arch_id}.safetensors",
+            checkpoint=context.run.checkpoint(proposal.architecture.arch_id),
         )
         for proposal in batch
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,6 +25,9 @@ from hwnas.training_pool import TrainingPool
 from latency_predictors import MeasuredArchitecture, measure_network
 from latency_predictors.records import MeasurementRecords
 from targets import Failure, write_atomically
+
+if TYPE_CHECKING:
+    from torch import nn
 
 FRONT_PHASE = "front"
 # trainings of finalists draw their seeds from a stream that no trial number reaches
@@ -81,12 +85,15 @@ class _FrontMeasurement:
         self._context = context
         self._evaluated = {e.architecture.arch_id: e for e in _accurate_enough(context)}
         self._records = MeasurementRecords(context.run.measurements)
+        # a longer search, resumed, may have measured what is no longer accurate enough
         self._measured: dict[str, MeasuredArchitecture] = {
-            m.architecture.arch_id: m for m in self._records.measured(context.space, FRONT_PHASE)
+            m.architecture.arch_id: m
+            for m in self._records.measured(context.space, FRONT_PHASE)
+            if m.architecture.arch_id in self._evaluated
         }
         self._candidates: dict[str, Candidate] = {}
         for arch_id in self._measured:
-            self._add(arch_id)
+            self._add(arch_id, self._network(arch_id))
         self._failed: set[str] = set()
 
     def until_stable(self) -> list[Candidate]:
@@ -106,7 +113,7 @@ class _FrontMeasurement:
         if not outcomes:
             return
         seed, first = next(iter(outcomes.items()))
-        checkpoint = _finalist_checkpoint(self._context, arch_id, seed)
+        checkpoint = self._context.run.checkpoint(arch_id, seed)
         self._candidates[arch_id] = self._candidate(
             arch_id, list(outcomes.values()), _deployment(checkpoint, seed, first)
         )
@@ -132,8 +139,7 @@ class _FrontMeasurement:
 
     def _measure(self, arch_id: str) -> None:
         context, evaluated = self._context, self._evaluated[arch_id]
-        checkpoint = context.run.checkpoints / f"{arch_id}.safetensors"
-        network = load_network(context.space, evaluated.architecture, checkpoint)
+        network = self._network(arch_id)
         result = measure_network(
             context.target, context.space, evaluated.architecture, network, fresh=True
         )
@@ -145,19 +151,20 @@ class _FrontMeasurement:
             return
         self._records.append(FRONT_PHASE, evaluated.architecture, result.measurements)
         self._measured[arch_id] = result
-        self._add(arch_id)
+        self._add(arch_id, network)
         context.progress.advance(f"{1e3 * result.latency_s:.3f} ms")
 
-    def _add(self, arch_id: str) -> None:
+    def _network(self, arch_id: str) -> nn.Module:
+        context, architecture = self._context, self._evaluated[arch_id].architecture
+        return load_network(context.space, architecture, context.run.checkpoint(arch_id))
+
+    def _add(self, arch_id: str, network: nn.Module) -> None:
         context, evaluated = self._context, self._evaluated[arch_id]
-        checkpoint = context.run.checkpoints / f"{arch_id}.safetensors"
         outcome = TrainingOutcome.from_dict(evaluated.result)
-        network = load_network(context.space, evaluated.architecture, checkpoint)
         outcome = judge_on_test(outcome, network, context.dataset)
         seed = context.training_seed(evaluated.number)
-        self._candidates[arch_id] = self._candidate(
-            arch_id, [outcome], _deployment(checkpoint, seed, outcome)
-        )
+        deployment = _deployment(context.run.checkpoint(arch_id), seed, outcome)
+        self._candidates[arch_id] = self._candidate(arch_id, [outcome], deployment)
 
     def _candidate(
         self, arch_id: str, outcomes: Sequence[TrainingOutcome], deployment: Deployment
@@ -185,13 +192,13 @@ def _retrain(
     tasks: list[TrainingTask] = []
     for finalist in finalists:
         arch_id = finalist.architecture.arch_id
+        costs = context.costs.predict([finalist.architecture])[0]
         for seed in seeds:
-            checkpoint = _finalist_checkpoint(context, arch_id, seed)
+            checkpoint = context.run.checkpoint(arch_id, seed)
             done = checkpoint.with_suffix(".json")
             if done.exists():
                 results[arch_id, seed] = TrainingOutcome.from_dict(json.loads(done.read_text()))
                 continue
-            costs = context.costs.predict([finalist.architecture])[0]
             keys.append((arch_id, seed))
             tasks.append(
                 TrainingTask(
@@ -219,10 +226,6 @@ def _retrain(
         }
         for f in finalists
     }
-
-
-def _finalist_checkpoint(context: SearchContext, arch_id: str, seed: int) -> Path:
-    return context.run.checkpoints / f"{arch_id}-seed{seed}.safetensors"
 
 
 def _deployment(checkpoint: Path, seed: int, outcome: TrainingOutcome) -> Deployment:

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import targets
 from hwnas.errors import UserError
 from hwnas.measuring import read_onnx
 from hwnas.predictor_store import SpaceDescription, load_predictors, stored_predictors
+from hwnas.target_checking import show_target
 from latency_predictors import (
     ModelledEnergy,
     PredictedCosts,
@@ -76,10 +76,7 @@ def predict(
     """
     if (arch is None) == (onnx is None):
         raise UserError("predict: wanted one of --arch JSON and --onnx FILE")
-    try:
-        spec = targets.load_spec(target)
-    except ValueError as error:
-        raise UserError(str(error)) from None
+    spec = show_target(target)
     folders = stored_predictors(predictors, spec.name)
     if arch is not None:
         return _predict_architecture(arch, folders, spec.name, spec.energy_model)

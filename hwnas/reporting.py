@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hwnas.run_folder import RunFolder
-from hwnas.tables import correlation_text, exit_text
+from hwnas.tables import agreement_cells, exit_text
 from hwnas.units import engineering, kibibytes, percent
 from targets import write_atomically
 
@@ -161,27 +161,16 @@ def _calibration(front: Document) -> str:
         return '<p class="note">No held-out architectures were measured.</p>'
     heads = ("", "MAPE", "within 5 %", "within 10 %", "Spearman", "Kendall")
     rows = [
-        _agreement("predictor, held-out architectures", held_out["latency_s"]),
-        _agreement("MACs alone, the same ones", held_out["macs_baseline"]),
+        ("predictor, held-out architectures", *agreement_cells(held_out["latency_s"])),
+        ("MACs alone, the same ones", *agreement_cells(held_out["macs_baseline"])),
     ]
     if front["front_prediction"] is not None:
-        rows.append(_agreement("predictor, measured front", front["front_prediction"]))
+        rows.append(("predictor, measured front", *agreement_cells(front["front_prediction"])))
     note = (
         f"Fitted to {report['n_fitted']} architectures, judged on {report['n_held_out']} random "
         f"others; {held_out['interval_coverage']:.0%} of them inside the 90 % interval."
     )
     return f'{_table(heads, rows)}<p class="note">{_text(note)}</p>'
-
-
-def _agreement(label: str, a: Document) -> tuple[str, ...]:
-    return (
-        label,
-        f"{a['mape']:.1%}",
-        f"{a['within_5']:.0%}",
-        f"{a['within_10']:.0%}",
-        correlation_text(a["spearman"]),
-        correlation_text(a["kendall"]),
-    )
 
 
 def _settings(manifest: Document) -> str:

@@ -16,7 +16,7 @@ from hwnas.predictor_store import CALIBRATION_PHASE, PREDICTOR_FILE, RECORDS_FIL
 from hwnas.run_folder import SCHEMA_VERSION
 from hwnas.search_context import SearchContext
 from hwnas.study import Evaluated
-from latency_predictors import agreement, fit_predictors
+from latency_predictors import MeasuredArchitecture, agreement, fit_predictors
 from latency_predictors.records import MeasurementRecords
 from latency_predictors.target_predictors import TargetPredictors
 from targets import write_atomically
@@ -90,10 +90,14 @@ def _refit(context: SearchContext, folder: Path) -> None:
     """Add the front's measurements to the target's records and fit its predictors anew."""
     new = MeasurementRecords(context.run.measurements).measured(context.space, FRONT_PHASE)
     shared = MeasurementRecords(folder / RECORDS_FILE)
-    known = {m.measurements[0].measured_at for m in shared.measured(context.space)}
+    known = {_identity(m) for m in shared.measured(context.space)}
     for item in new:
-        if item.measurements[0].measured_at not in known:
+        if _identity(item) not in known:
             shared.append(CALIBRATION_PHASE, item.architecture, item.measurements)
     predictors = fit_predictors(context.target.name, shared.measured(context.space))
     predictors.report = TargetPredictors.load(folder / PREDICTOR_FILE).report
     predictors.save(folder / PREDICTOR_FILE)
+
+
+def _identity(measured: MeasuredArchitecture) -> tuple[str, str]:
+    return measured.architecture.arch_id, measured.measurements[0].measured_at

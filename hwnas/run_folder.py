@@ -104,6 +104,11 @@ class RunFolder:
             _FRONT_KEYS,
         )
 
+    def checkpoint(self, arch_id: str, seed: int | None = None) -> Path:
+        """Return where a network's weights go: the search's, or one of a finalist's seeds."""
+        name = arch_id if seed is None else f"{arch_id}-seed{seed}"
+        return self.checkpoints / f"{name}.safetensors"
+
     def write_json(self, path: Path, document: Mapping[str, Any]) -> None:
         """Write a JSON file atomically."""
         write_atomically(path, json.dumps(document, indent=1, allow_nan=False).encode())

@@ -67,20 +67,23 @@ def calibration_table(report: Document) -> Table:
     if held_out is None:
         return table
     for label, key in (("predictor", "latency_s"), ("MACs alone", "macs_baseline")):
-        a = held_out[key]
-        table.add_row(
-            label,
-            f"{a['mape']:.1%}",
-            f"{a['within_5']:.0%}",
-            f"{a['within_10']:.0%}",
-            correlation_text(a["spearman"]),
-            correlation_text(a["kendall"]),
-        )
+        table.add_row(label, *agreement_cells(held_out[key]))
     table.caption = (
         f"{held_out['interval_coverage']:.0%} of latencies inside the 90 % interval; "
         f"flash MAPE {held_out['flash_mape']:.1%}, peak RAM MAPE {held_out['peak_ram_mape']:.1%}"
     )
     return table
+
+
+def agreement_cells(agreement: Document) -> tuple[str, ...]:
+    """Return MAPE, shares within 5 and 10 %, Spearman and Kendall as text."""
+    return (
+        f"{agreement['mape']:.1%}",
+        f"{agreement['within_5']:.0%}",
+        f"{agreement['within_10']:.0%}",
+        correlation_text(agreement["spearman"]),
+        correlation_text(agreement["kendall"]),
+    )
 
 
 def prediction_table(prediction: Document) -> Table:
