@@ -5,14 +5,15 @@ from __future__ import annotations
 import difflib
 import hashlib
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from targets._types import Provenance
-
 BOARDS = Path(__file__).parent / "boards"
+
+ACCEPTED_RISK = "whoever reaches this tracker can run code on its boards"
+"""What ``rpc.accept_risk`` has to say before a tracker that is not on loopback is used."""
 
 _Positive: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _NotNegative: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -45,6 +46,29 @@ class EnergyModel(BaseModel):
     source: _Text
 
 
+class Rpc(BaseModel):
+    """How to reach a board: it registers at a TVM RPC tracker under a key.
+
+    Several boards of one kind register under one key and measure in parallel.
+
+    Args:
+        tracker: ``host:port`` of the tracker.
+        key: Under which boards of this kind register.
+        device: Of the board: ``cpu``, ``cuda`` or ``opencl``.
+        wait_s: How long to wait for a free board.
+        accept_risk: TVM's RPC has no authentication and runs whatever it is sent. A tracker
+            that is not on loopback must be allowed by repeating `ACCEPTED_RISK` here.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tracker: Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[^:\s]+):[0-9]{1,5}$")]
+    key: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    device: Literal["cpu", "cuda", "opencl"] = "cpu"
+    wait_s: _Positive = 10.0
+    accept_risk: str | None = None
+
+
 class TargetSpec(BaseModel):
     """Description of a target.
 
@@ -54,6 +78,11 @@ class TargetSpec(BaseModel):
         backend: Registered target backend: ``tvm``, ``onnxruntime`` or a plug-in's.
         threads: Threads an inference may use.
         tvm_target: Options of the TVM target, such as ``mcpu``; ``mcpu: native`` is this CPU.
+        linker: C++ compiler that links for the board, such as ``aarch64-linux-gnu-g++``;
+            this computer's own by default.
+        rpc: Where boards register; without it the target is this computer.
+        clock_khz: CPU clock to pin while measuring: a frequency, or ``max``. Without it the
+            clock is left alone, and measurements are flagged where it may wander.
         provenance: What its latencies are: ``measured``, or ``emulated``.
         energy_model: Used while no power meter is attached.
     """
@@ -65,7 +94,10 @@ class TargetSpec(BaseModel):
     backend: _Text
     threads: Annotated[int, Field(ge=1)] = 1
     tvm_target: dict[str, str | int | list[str]] = {}
-    provenance: Provenance = "measured"
+    linker: _Text | None = None
+    rpc: Rpc | None = None
+    clock_khz: Annotated[int, Field(ge=1)] | Literal["max"] | None = None
+    provenance: Literal["measured", "emulated"] = "measured"
     energy_model: EnergyModel
 
     @property
@@ -128,8 +160,8 @@ def _one_line(error: ValidationError) -> str:
 
 
 def _known(location: tuple[int | str, ...]) -> tuple[str, ...]:
-    model: Any = EnergyModel if location[0] == "energy_model" else TargetSpec
-    return tuple(model.model_fields)
+    sections: dict[int | str, type[BaseModel]] = {"energy_model": EnergyModel, "rpc": Rpc}
+    return tuple(sections.get(location[0], TargetSpec).model_fields)
 
 
 def _did_you_mean(word: str, known: tuple[str, ...]) -> str:
