@@ -38,7 +38,7 @@ class Cache:
     def __init__(
         self, spec: TargetSpec, code_version: str, suffix: str, folder: Path | None = None
     ) -> None:
-        self._folder = folder or default_cache_dir()
+        self.folder = folder or default_cache_dir()
         self._suffix = suffix
         self._context = json.dumps(
             [spec.fingerprint, code_version, cpu_model(), toolchain_versions()], sort_keys=True
@@ -87,11 +87,11 @@ class Cache:
         write_atomically(path, json.dumps(result_to_dict(measurement)).encode())
 
     def _artifact_path(self, model_sha256: str) -> Path:
-        return self._folder / "artifacts" / f"{self._key(model_sha256)}{self._suffix}"
+        return self.folder / "artifacts" / f"{self._key(model_sha256)}{self._suffix}"
 
     def _measurement_path(self, artifact: Artifact, config: MeasureConfig) -> Path:
         key = self._key(artifact.sha256, json.dumps(asdict(config), sort_keys=True))
-        return self._folder / "measurements" / f"{key}.json"
+        return self.folder / "measurements" / f"{key}.json"
 
     def _key(self, *parts: str) -> str:
         return hashlib.sha256("\n".join((self._context, *parts)).encode()).hexdigest()

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import tvm
 from tvm import relax
+from tvm.relax import _ffi_api as vm_passes
+from tvm.relax import vm_build
+from tvm.runtime import _ffi_api as runtime_ffi
+from tvm.s_tir import dlight
 from tvm.target import codegen
 
 from targets.elf import loadable_bytes
 from targets.tvm_import import import_onnx
+from targets.tvm_kernels import KernelCache, kernels_of, name_kernels
 from targets.tvm_memory import peak_ram_bytes
-from targets.tvm_schedule import Tiling, schedule_module
+from targets.tvm_schedule import Tile, Tiling
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import onnx
 
 _FUSE = [
@@ -64,32 +72,128 @@ class Library:
     unscheduled: tuple[str, ...]
 
 
-def build_library(model: onnx.ModelProto, target: Any, path: Path) -> Library:
-    """Compile a model.
+def build_library(
+    module: tvm.IRModule,
+    cache: KernelCache,
+    path: Path,
+    *,
+    tiles: Mapping[str, Tile] = MappingProxyType({}),
+    linker: str | None = None,
+) -> Library:
+    """Compile a model for a CPU: its kernels, where they are new, and what calls them.
 
     Args:
-        model: With static shapes.
-        target: From `llvm_target`.
-        path: Where to write the library, ending in ``.so``.
+        module: From `fuse`.
+        cache: Of compiled kernels, for the target.
+        path: Where to write the library.
+        tiles: For kernels, by name, that are not tiled by the rules.
+        linker: C++ compiler that links for the target; this computer's by default.
 
     Raises:
         RuntimeError: If TVM or the linker cannot compile it; all their errors are such.
     """
+    compiled = {
+        name: cache.get(name, function, tiles.get(name))
+        for name, function in kernels_of(module).items()
+    }
+    with cache.target, tvm.transform.PassContext(opt_level=3):
+        planned = tvm.transform.Sequential(_PLAN_MEMORY)(module)
+        lowered = tvm.transform.Sequential(_LOWER)(planned)
+    with tempfile.TemporaryDirectory() as folder:
+        program = Path(folder) / "program.o"
+        objects = [kernel.path for kernel in compiled.values()]
+        _virtual_machine_program(lowered, cache.target, objects).write_to_file(str(program))
+        link(path, [program, *objects], linker)
+    workspace_bytes = max((kernel.workspace_bytes for kernel in compiled.values()), default=0)
+    return Library(
+        path,
+        loadable_bytes(path),
+        peak_ram_bytes(planned, workspace_bytes),
+        tuple(name for name, kernel in compiled.items() if not kernel.scheduled),
+    )
+
+
+def build_gpu_library(
+    module: tvm.IRModule, target: Any, path: Path, *, linker: str | None = None
+) -> Library:
+    """Compile a model for a GPU with TVM's own schedules for one.
+
+    Args:
+        module: From `fuse`.
+        target: From `tvm_target`.
+        path: Where to write the library.
+        linker: As for `build_library`.
+
+    Raises:
+        RuntimeError: As `build_library`.
+    """
+    rules = [dlight.gpu.Matmul, dlight.gpu.GEMV, dlight.gpu.Reduction]
+    rules += [dlight.gpu.GeneralReduction, dlight.gpu.Fallback]
     with target, tvm.transform.PassContext(opt_level=3):
-        scheduled = schedule_module(fuse(model), tiling_for(target))
-        planned = tvm.transform.Sequential(_PLAN_MEMORY)(scheduled.module)
+        scheduled = dlight.ApplyDefaultSchedule(*(rule() for rule in rules))(module)
+        planned = tvm.transform.Sequential(_PLAN_MEMORY)(scheduled)
     lower = tvm.transform.Sequential(_LOWER)
     executable = tvm.compile(planned, target=target, relax_pipeline=lower)
-    executable.export_library(str(path))
-    return Library(path, loadable_bytes(path), peak_ram_bytes(planned), scheduled.unscheduled)
+    executable.export_library(
+        str(path), fcompile=lambda output, objects, **_: link(Path(output), objects, linker)
+    )
+    return Library(path, loadable_bytes(path), peak_ram_bytes(planned, 0), ())
+
+
+def link(path: Path, objects: Sequence[Path | str], linker: str | None) -> None:
+    """Link object files to a shared library without symbols.
+
+    Raises:
+        RuntimeError: If the linker is missing or refuses them; its last words are in the message.
+    """
+    command = linker or default_linker()
+    if command is None or shutil.which(command) is None:
+        raise RuntimeError(
+            f"linker {command!r} not found: install it, or name another in the target's file"
+            if linker
+            else "no C compiler found to link with: install gcc or clang"
+        )
+    result = subprocess.run(
+        [command, "-shared", "-s", "-o", path, *objects], capture_output=True, text=True
+    )
+    if result.returncode:
+        raise RuntimeError(f"{command}: {result.stderr.strip()[-300:]}")
+
+
+def default_linker() -> str | None:
+    """Return this computer's C++ compiler: ``$CXX``, or what is installed."""
+    named = os.environ.get("CXX")
+    return named or next(filter(shutil.which, ("g++", "clang++", "c++", "cc", "gcc")), None)
+
+
+def _virtual_machine_program(lowered: tvm.IRModule, target: Any, objects: Sequence[Path]) -> Any:
+    """Return bytecode and constants as a module that can be written to an object file.
+
+    Any of the kernels' objects stands for all: it says that the kernels are found in
+    the library itself.
+    """
+    builder = relax.ExecBuilder()
+    vm_build._vmcodegen(builder, lowered, "bytecode")
+    constants = dict((lowered.attrs or {}).get("const_name_to_constant", {}))
+    kernels = tvm.runtime.load_static_library(str(objects[0]), []) if objects else None
+    executable = vm_passes.VMLink(builder, target, kernels, [], constants)
+    return runtime_ffi.ModulePackImportsToLLVM(executable, False, str(target), "")
 
 
 def fuse(model: onnx.ModelProto) -> tvm.IRModule:
-    """Import a model and fuse its operators into kernels, unscheduled."""
-    return tvm.transform.Sequential(_FUSE)(import_onnx(model))
+    """Import a model and fuse its operators into kernels, unscheduled and named by content.
+
+    Args:
+        model: With static shapes.
+
+    Raises:
+        RuntimeError: If TVM cannot import it.
+    """
+    with tvm.transform.PassContext(opt_level=3):
+        return name_kernels(tvm.transform.Sequential(_FUSE)(import_onnx(model)))
 
 
-def llvm_target(options: Mapping[str, str | int | list[str]], threads: int) -> Any:
+def tvm_target(options: Mapping[str, str | int | list[str]], threads: int) -> Any:
     """Return the TVM target; ``mcpu: native`` becomes this CPU as LLVM names it.
 
     Args:
@@ -99,7 +203,9 @@ def llvm_target(options: Mapping[str, str | int | list[str]], threads: int) -> A
     Raises:
         ValueError: If TVM refuses the options.
     """
-    resolved: dict[str, Any] = {"kind": "llvm", "num-cores": threads, **options}
+    resolved: dict[str, Any] = {"kind": "llvm", **options}
+    if resolved["kind"] == "llvm":
+        resolved.setdefault("num-cores", threads)
     if resolved.get("mcpu") == "native":
         resolved["mcpu"] = codegen.llvm_get_system_cpu()
     try:
@@ -109,20 +215,12 @@ def llvm_target(options: Mapping[str, str | int | list[str]], threads: int) -> A
 
 
 def tiling_for(target: Any) -> Tiling:
-    """Return the register tile that suits a CPU's vector unit."""
+    """Return what the schedule rules need to know of a CPU, from its vector unit and cores."""
+    cores = int(target.attrs.get("num-cores", 1))
     if codegen.target_has_features("avx512f", target):
-        return Tiling(vector_lanes=16, accumulators=16)
+        return Tiling(vector_lanes=16, accumulators=16, cores=cores)
     if codegen.target_has_features("avx2", target):
-        return Tiling(vector_lanes=8, accumulators=8)
+        return Tiling(vector_lanes=8, accumulators=8, cores=cores)
     if codegen.target_has_features("neon", target):
-        return Tiling(vector_lanes=4, accumulators=16)
-    return Tiling(vector_lanes=4, accumulators=8)
-
-
-def compiler_is_missing() -> str | None:
-    """Return what to do when there is no C compiler to link libraries with, else ``None``."""
-    from tvm.support import cc
-
-    if cc.get_cc() is None and "CXX" not in os.environ:
-        return "no C compiler found to link with: install gcc or clang"
-    return None
+        return Tiling(vector_lanes=4, accumulators=16, cores=cores)
+    return Tiling(vector_lanes=4, accumulators=8, cores=cores)

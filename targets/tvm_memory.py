@@ -6,10 +6,10 @@ import math
 from typing import Any
 
 import numpy as np
-from tvm import IRModule, ir, relax, tirx
+from tvm import IRModule, ir, relax
 
 
-def peak_ram_bytes(planned: IRModule) -> int:
+def peak_ram_bytes(planned: IRModule, workspace_bytes: int) -> int:
     """Return the bytes of activations a run holds at its peak, weights excluded.
 
     The storages that TVM planned are all held throughout a run. To them come the
@@ -18,6 +18,7 @@ def peak_ram_bytes(planned: IRModule) -> int:
 
     Args:
         planned: After ``StaticPlanBlockMemory``.
+        workspace_bytes: The largest of its kernels'.
     """
     main = planned["main"]
     storages = 0
@@ -28,10 +29,8 @@ def peak_ram_bytes(planned: IRModule) -> int:
             storages += math.prod(int(extent) for extent in expression.args[0].values)
 
     relax.analysis.post_order_visit(main, add_storage)
-    kernels = (f for _, f in planned.functions_items() if isinstance(f, tirx.PrimFunc))
-    workspace = max((_workspace_bytes(kernel) for kernel in kernels), default=0)
     inputs = sum(_type_bytes(parameter.ty) for parameter in main.params)
-    return storages + workspace + inputs + _type_bytes(main.ret_ty)
+    return storages + workspace_bytes + inputs + _type_bytes(main.ret_ty)
 
 
 def _calls(expression: Any, operator: str) -> bool:
@@ -39,15 +38,6 @@ def _calls(expression: Any, operator: str) -> bool:
         isinstance(expression, relax.Call)
         and isinstance(expression.op, ir.Op)
         and expression.op.name == operator
-    )
-
-
-def _workspace_bytes(kernel: tirx.PrimFunc) -> int:
-    """Buffers a kernel allocates in memory; register tiles have the scope ``local``."""
-    return sum(
-        math.prod(int(extent) for extent in buffer.shape) * _itemsize(buffer.dtype)
-        for buffer in kernel.body.block.alloc_buffers
-        if buffer.scope() in ("", "global")
     )
 
 

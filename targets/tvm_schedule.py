@@ -8,8 +8,8 @@ tile before it is stored. Everything else is inlined and vectorized.
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from tvm import IRModule, s_tir, tirx
@@ -18,78 +18,177 @@ from tvm.s_tir import Schedule
 Block: TypeAlias = Any
 Loop: TypeAlias = Any
 
-_log = logging.getLogger(__name__)
-
+# multiply-accumulates below which starting threads costs more than they save
+_PARALLEL_WORK = 100_000
 _REDUCTION = 2  # tirx.IterVar.CommReduce
 
 
 @dataclass(frozen=True)
 class Tiling:
-    """Size of a register tile.
+    """What the rules need to know of a CPU.
 
     Args:
         vector_lanes: float32 values in one vector register.
         accumulators: Vector registers that may hold partial sums.
         channel_vectors: Most vectors of channels side by side in a tile.
+        cores: Over which a kernel with enough work is spread.
     """
 
     vector_lanes: int
     accumulators: int
     channel_vectors: int = 2
+    cores: int = 1
 
 
 @dataclass(frozen=True)
-class Scheduled:
-    """A module after scheduling.
+class Tile:
+    """How one reduction is computed: the register tile and the loops around it.
 
     Args:
-        module: With the same functions.
-        unscheduled: Names of kernels left as they came: correct, but slow.
+        pixels: Of the tile.
+        vectors: Of channels, side by side in the tile.
+        lanes: Channels in a vector.
+        channels_outside: Loop over channels outside of the loop over pixels, so that a
+            panel of weights stays in the cache; else the tile's input does.
+        unroll_window: Unroll the loops over a convolution's window.
     """
 
-    module: IRModule
-    unscheduled: tuple[str, ...]
-
-
-def schedule_module(module: IRModule, tiling: Tiling) -> Scheduled:
-    """Schedule every kernel; one that no rule fits stays as it is and is reported."""
-    functions, unscheduled = {}, []
-    for variable, function in module.functions_items():
-        if isinstance(function, tirx.PrimFunc):
-            try:
-                function = schedule_kernel(function, tiling)
-            except (s_tir.ScheduleError, NoRuleError) as error:
-                unscheduled.append(variable.name_hint)
-                _log.info("%s is not scheduled: %s", variable.name_hint, str(error).strip()[-300:])
-        functions[variable] = function
-    if unscheduled:
-        _log.warning("%d kernels are not scheduled: %s", len(unscheduled), unscheduled)
-    return Scheduled(IRModule(functions, attrs=module.attrs), tuple(unscheduled))
+    pixels: int
+    vectors: int
+    lanes: int
+    channels_outside: bool = False
+    unroll_window: bool = False
 
 
 class NoRuleError(ValueError):
     """No rule fits a kernel."""
 
 
-def schedule_kernel(function: tirx.PrimFunc, tiling: Tiling) -> tirx.PrimFunc:
+def schedule_kernel(
+    function: tirx.PrimFunc, tiling: Tiling, tile: Tile | None = None
+) -> tirx.PrimFunc:
     """Schedule one fused kernel.
+
+    Args:
+        function: As fusion made it.
+        tiling: What the rules go by.
+        tile: Instead of the rules' own choice, one of `tile_candidates`; for a
+            kernel without reduction it has no meaning.
 
     Raises:
         NoRuleError: If it holds more than one reduction.
         tvm.s_tir.ScheduleError: If TVM refuses a transformation.
     """
     schedule = Schedule(IRModule({"main": function}))
-    blocks = schedule.get_child_blocks(schedule.get_sblock("root"))
-    reductions = [i for i, block in enumerate(blocks) if _reduces(schedule, block)]
-    if not reductions:
-        _schedule_elementwise(schedule, blocks, tiling)
-    elif len(reductions) == 1:
-        at = reductions[0]
-        _schedule_reduction(schedule, blocks[:at], blocks[at], blocks[at + 1 :], tiling)
+    kernel = _Kernel.of(schedule)
+    if kernel.reduction is None:
+        _schedule_elementwise(schedule, kernel.before, tiling)
     else:
-        raise NoRuleError(f"{len(reductions)} reductions in one kernel")
+        _schedule_reduction(schedule, kernel, tiling, tile)
     attributes = dict(function.attrs) if function.attrs else {}
     return schedule.mod["main"].with_attrs(attributes).with_attr("s_tir.is_scheduled", True)
+
+
+def tile_candidates(function: tirx.PrimFunc, tiling: Tiling) -> tuple[Tile, ...]:
+    """Return the tiles worth trying for a kernel, the rules' own choice first.
+
+    Empty for a kernel without a reduction, or one that no rule fits. They differ in
+    pixels and vectors; `tile_variants` varies the loops around a tile.
+    """
+    schedule = Schedule(IRModule({"main": function}))
+    try:
+        kernel = _Kernel.of(schedule)
+        if kernel.reduction is None:
+            return ()
+        space = _TileSpace.of(schedule, kernel)
+    except NoRuleError:
+        return ()
+    default = space.default(tiling)
+    others = {
+        Tile(pixels, vectors, default.lanes)
+        for vectors in range(1, 5)
+        if space.channels // default.lanes % vectors == 0
+        for pixels in space.pixel_tiles(2 * tiling.accumulators // vectors)
+        if pixels * vectors * 4 >= tiling.accumulators
+    }
+    ordered = sorted(others - {default}, key=lambda tile: -tile.pixels * tile.vectors)
+    return (default, *ordered)
+
+
+def tile_variants(tile: Tile) -> tuple[Tile, ...]:
+    """Return a tile with the loops around it varied, itself left out."""
+    return (
+        replace(tile, channels_outside=not tile.channels_outside),
+        replace(tile, unroll_window=not tile.unroll_window),
+    )
+
+
+@dataclass(frozen=True)
+class _Kernel:
+    """The blocks of a kernel: what feeds the reduction, the reduction, what follows it."""
+
+    before: list[Block]
+    reduction: Block | None
+    after: list[Block]
+
+    @classmethod
+    def of(cls, schedule: Schedule) -> _Kernel:
+        blocks = schedule.get_child_blocks(schedule.get_sblock("root"))
+        reductions = [i for i, block in enumerate(blocks) if _reduces(schedule, block)]
+        if not reductions:
+            return cls(blocks, None, [])
+        if len(reductions) > 1:
+            raise NoRuleError(f"{len(reductions)} reductions in one kernel")
+        at = reductions[0]
+        return cls(blocks[:at], blocks[at], blocks[at + 1 :])
+
+
+@dataclass(frozen=True)
+class _TileSpace:
+    """What a reduction's tile is cut from.
+
+    Args:
+        pixels: Along which tiles are cut: a row, or all pixels of a pointwise kernel.
+        row: Length of a row.
+        channels: Of the output.
+        pointwise: Whether each output pixel needs one input pixel only.
+    """
+
+    pixels: int
+    row: int
+    channels: int
+    pointwise: bool
+
+    @classmethod
+    def of(cls, schedule: Schedule, kernel: _Kernel) -> _TileSpace:
+        spatial, reduced = _split_by_kind(schedule, kernel.reduction)
+        if len(spatial) < 2:
+            raise NoRuleError(f"reduction with {len(spatial)} spatial axes")
+        extents = [_extent(schedule, loop) for loop in spatial]
+        padded = any(_is_padding(schedule, block) for block in kernel.before)
+        window = [_extent(schedule, loop) for loop in reduced[:-1]]
+        pointwise = not padded and len(spatial) == 4 and all(extent == 1 for extent in window)
+        pixels = math.prod(extents[:-1]) if pointwise else extents[-2]
+        return cls(pixels, extents[-2], extents[-1], pointwise)
+
+    def default(self, tiling: Tiling) -> Tile:
+        """Return the largest tile whose partial sums fit the registers."""
+        lanes = _divisor(self.channels, tiling.vector_lanes)
+        vectors = _divisor(self.channels // lanes, tiling.channel_vectors)
+        return Tile(max(self.pixel_tiles(tiling.accumulators // vectors)), vectors, lanes)
+
+    def pixel_tiles(self, limit: int) -> list[int]:
+        """Return the numbers of pixels, up to a limit, that a tile may have.
+
+        A tile of pixels divides a row or is whole rows. Otherwise its bounding box,
+        which is what reverse_compute_at stores, is larger than the tile, and the
+        kernel is silently wrong.
+        """
+        return [
+            pixels
+            for pixels in range(1, max(1, min(self.pixels, limit)) + 1)
+            if self.pixels % pixels == 0 and (self.row % pixels == 0 or pixels % self.row == 0)
+        ]
 
 
 def _schedule_elementwise(schedule: Schedule, blocks: list[Block], tiling: Tiling) -> None:
@@ -101,41 +200,51 @@ def _schedule_elementwise(schedule: Schedule, blocks: list[Block], tiling: Tilin
 
 
 def _schedule_reduction(
-    schedule: Schedule, before: list[Block], block: Block, after: list[Block], tiling: Tiling
+    schedule: Schedule, kernel: _Kernel, tiling: Tiling, tile: Tile | None
 ) -> None:
     """Tile a reduction in registers; inline what feeds it, fuse what follows it."""
-    padded = _schedule_producers(schedule, before, tiling)
-    epilogue = _merge_epilogue(schedule, after)
+    space = _TileSpace.of(schedule, kernel)
+    tile = tile or space.default(tiling)
+    block = kernel.reduction
+    _schedule_producers(schedule, kernel.before, tiling)
+    epilogue = _merge_epilogue(schedule, kernel.after)
     spatial, reduced = _split_by_kind(schedule, block)
-    if len(spatial) < 2:
-        raise NoRuleError(f"reduction with {len(spatial)} spatial axes")
-    row = _extent(schedule, spatial[-2])
+    window = [loop for loop in reduced[:-1] if _extent(schedule, loop) > 1]
+    work = math.prod(_extent(schedule, loop) for loop in (*spatial, *reduced))
     *outer, pixels, channels = spatial
-    if _is_pointwise(schedule, reduced, padded) and len(outer) == 2:
+    if space.pointwise:
         outer, pixels = [], schedule.fuse(*outer, pixels)
-    tile = _choose_tile(_extent(schedule, pixels), row, _extent(schedule, channels), tiling)
     pixels_outer, pixels_inner = schedule.split(pixels, [None, tile.pixels])
     channels_outer, vectors, lanes = schedule.split(channels, [None, tile.vectors, tile.lanes])
-    schedule.reorder(*outer, pixels_outer, channels_outer, *reduced, pixels_inner, vectors, lanes)
-    _store_after(schedule, block, epilogue, channels_outer, tiling)
+    around = [*outer, pixels_outer, channels_outer]
+    if tile.channels_outside:
+        around = [channels_outer, *outer, pixels_outer]
+    schedule.reorder(*around, *reduced, pixels_inner, vectors, lanes)
+    _store_after(schedule, block, epilogue, around[-1], tiling)
     schedule.vectorize(lanes)
     schedule.unroll(pixels_inner)
     schedule.unroll(vectors)
     if reduced:
         # after vectorizing, so that the initialization is vectorized alike
         schedule.decompose_reduction(block, reduced[0])
+    if tile.unroll_window:
+        for loop in window:
+            schedule.unroll(loop)
+    if tiling.cores > 1 and work >= _PARALLEL_WORK:
+        schedule.parallel(schedule.fuse(*around[:-1]))
 
 
-def _schedule_producers(schedule: Schedule, producers: list[Block], tiling: Tiling) -> bool:
-    """Inline producers but a real padding, which is copied once; return whether there is one."""
-    padded = False
+def _schedule_producers(schedule: Schedule, producers: list[Block], tiling: Tiling) -> None:
+    """Inline producers but a real padding, which is copied once."""
     for block in producers:
-        if "if_then_else" in str(schedule.get(block).body):
+        if _is_padding(schedule, block):
             _vectorize_innermost(schedule, block, tiling)
-            padded = True
         else:
             schedule.compute_inline(block)
-    return padded
+
+
+def _is_padding(schedule: Schedule, block: Block) -> bool:
+    return "if_then_else" in str(schedule.get(block).body)
 
 
 def _merge_epilogue(schedule: Schedule, blocks: list[Block]) -> Block | None:
@@ -157,31 +266,6 @@ def _store_after(
     _vectorize_innermost(schedule, epilogue, tiling)
 
 
-@dataclass(frozen=True)
-class _Tile:
-    pixels: int
-    vectors: int
-    lanes: int
-
-
-def _choose_tile(n_pixels: int, row: int, n_channels: int, tiling: Tiling) -> _Tile:
-    """Choose the largest tile whose partial sums fit the registers.
-
-    A tile of pixels divides a row or is whole rows. Otherwise its bounding box,
-    which is what reverse_compute_at stores, is larger than the tile, and the
-    kernel is silently wrong.
-    """
-    lanes = _divisor(n_channels, tiling.vector_lanes)
-    vectors = _divisor(n_channels // lanes, tiling.channel_vectors)
-    limit = max(1, tiling.accumulators // vectors)
-    pixels = max(
-        d
-        for d in range(1, min(n_pixels, limit) + 1)
-        if n_pixels % d == 0 and (row % d == 0 or d % row == 0)
-    )
-    return _Tile(pixels, vectors, lanes)
-
-
 def _vectorize_innermost(schedule: Schedule, block: Block, tiling: Tiling) -> None:
     loops = schedule.get_loops(block)
     if not loops:
@@ -201,10 +285,6 @@ def _split_by_kind(schedule: Schedule, block: Block) -> tuple[list[Loop], list[L
     spatial = [loop for loop, kind in zip(loops, kinds, strict=True) if kind != _REDUCTION]
     reduced = [loop for loop, kind in zip(loops, kinds, strict=True) if kind == _REDUCTION]
     return spatial, reduced
-
-
-def _is_pointwise(schedule: Schedule, reduced: list[Loop], padded: bool) -> bool:
-    return not padded and all(_extent(schedule, loop) == 1 for loop in reduced[:-1])
 
 
 def _reduces(schedule: Schedule, block: Block) -> bool:

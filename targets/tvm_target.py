@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from targets.spec import TargetSpec
+    from targets.tvm_compiler import TvmCompiler
 
-
-_SHAPES_CODE = ("tvm_import.py", "tvm_schedule.py", "tvm_build.py")
+_SHAPES_CODE = ("tvm_import.py", "tvm_schedule.py", "tvm_kernels.py", "tvm_build.py")
 
 
 class TvmTarget(CachedTarget):
@@ -44,6 +44,7 @@ class TvmTarget(CachedTarget):
     def __init__(self, spec: TargetSpec, cache_dir: Path | None = None) -> None:
         super().__init__(spec, _code_version(), ".so", cache_dir)
         self._host = RpcHost(spec.threads)
+        self._tvm_compiler: TvmCompiler | None = None
 
     @property
     def process_ids(self) -> dict[str, int]:
@@ -55,18 +56,21 @@ class TvmTarget(CachedTarget):
         self._host.kill()
 
     def _build(self, model: onnx.ModelProto, path: Path) -> Built:
-        from targets.tvm_build import build_library, compiler_is_missing, llvm_target
-
-        if missing := compiler_is_missing():
-            raise CompileError(missing)
-        target = llvm_target(self._spec.tvm_target, self._spec.threads)
+        compiler = self._compiler()
         start = time.perf_counter()
         try:
-            library = build_library(model, target, path)
+            library = compiler.build(model, path)
         except RuntimeError as error:  # all of TVM's errors are such
             raise CompileError(last_line(error)) from error
         compile_s = time.perf_counter() - start
         return Built(library.flash_bytes, library.peak_ram_bytes, compile_s)
+
+    def _compiler(self) -> TvmCompiler:
+        from targets.tvm_compiler import TvmCompiler
+
+        if self._tvm_compiler is None:
+            self._tvm_compiler = TvmCompiler(self._spec, self._cache.folder)
+        return self._tvm_compiler
 
     @contextmanager
     def _open(self, artifact: Artifact, timeout_s: float) -> Iterator[_VirtualMachine]:
