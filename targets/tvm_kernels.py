@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import math
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -26,6 +27,7 @@ _log = logging.getLogger(__name__)
 # the virtual machine checks what enters a network; each kernel checking every argument
 # again doubles its code and costs more time than a small kernel's work
 _CONFIG = {"tirx.disable_assert": True}
+_NAME_LENGTH = 60
 _RULES = ("tvm_schedule.py", "tvm_kernels.py")
 
 
@@ -91,9 +93,9 @@ def code_version(*sources: str) -> str:
 
 
 def name_kernels(module: tvm.IRModule) -> tvm.IRModule:
-    """Rename each kernel of a fused module to a hash of what it computes."""
+    """Rename each kernel of a fused module to its operators and a hash of what it computes."""
     renamed = {
-        variable: function.with_attr("global_symbol", _name(function))
+        variable: function.with_attr("global_symbol", _name(variable.name_hint, function))
         if isinstance(function, tirx.PrimFunc)
         else function
         for variable, function in module.functions_items()
@@ -123,9 +125,14 @@ def object_code(kernels: Mapping[str, tirx.PrimFunc], target: Any) -> bytes:
         return path.read_bytes()
 
 
-def _name(function: tirx.PrimFunc) -> str:
-    # the same in every process; 64 bits, and a wrong kernel would fail the parity check
-    return f"kernel_{tvm_ffi.structural_hash(function.without_attr('global_symbol')):016x}"
+def _name(hint: str, function: tirx.PrimFunc) -> str:
+    """Return the operators and a hash, the same in every network and process.
+
+    A hash of 64 bits may collide once in a lifetime: the parity check would tell.
+    """
+    operators = re.sub(r"(?<=[a-z])\d+(?=_|$)", "", hint)[:_NAME_LENGTH]
+    digest = tvm_ffi.structural_hash(function.without_attr("global_symbol"))
+    return f"{operators}_{digest:016x}"
 
 
 def _workspace_bytes(function: tirx.PrimFunc) -> int:

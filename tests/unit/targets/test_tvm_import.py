@@ -9,7 +9,7 @@ import tvm
 from tvm import ir, relax
 
 from targets.testing import GraphBuilder, small_model, unknown_operator_model
-from targets.tvm_build import fuse, llvm_target
+from targets.tvm_build import fuse, tvm_target
 from targets.tvm_import import ImportFailedError, import_onnx
 
 
@@ -25,7 +25,7 @@ def operators(module: tvm.IRModule) -> list[str]:
 
 
 def n_kernel_calls(model: onnx.ModelProto) -> int:
-    with llvm_target({"mcpu": "native"}, threads=1):
+    with tvm_target({"mcpu": "native"}, threads=1):
         return operators(fuse(model)).count("call_tir")
 
 

@@ -1,16 +1,23 @@
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
 
 from targets.testing import GraphBuilder, small_model
-from targets.tvm_build import build_library, llvm_target
+from targets.tvm_build import Library, build_library, fuse, tiling_for, tvm_target
+from targets.tvm_kernels import KernelCache
 
-NATIVE = llvm_target({"mcpu": "native"}, threads=1)
+NATIVE = tvm_target({"mcpu": "native"}, threads=1)
+
+
+def build(model: onnx.ModelProto, target: Any, path: Path) -> Library:
+    kernels = KernelCache(path.parent / "kernels", target, tiling_for(target))
+    return build_library(fuse(model), kernels, path)
 
 
 def peak(model: onnx.ModelProto, folder: Path) -> int:
-    return build_library(model, NATIVE, folder / "model.so").peak_ram_bytes
+    return build(model, NATIVE, folder / "model.so").peak_ram_bytes
 
 
 def test_one_kernel_needs_its_input_and_output_only(tmp_path: Path) -> None:
@@ -47,6 +54,6 @@ def test_flash_holds_code_and_constants_but_no_more_than_the_file(
     seed: int, tmp_path: Path
 ) -> None:
     model = small_model(seed)
-    library = build_library(model, NATIVE, tmp_path / "model.so")
+    library = build(model, NATIVE, tmp_path / "model.so")
     n_bytes = sum(len(constant.raw_data) for constant in model.graph.initializer)
     assert n_bytes < library.flash_bytes < library.path.stat().st_size
