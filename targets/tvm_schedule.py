@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-from tvm import IRModule, s_tir, tirx
+from tvm import IRModule, tirx
 from tvm.s_tir import Schedule
 
 Block: TypeAlias = Any
@@ -20,6 +20,7 @@ Loop: TypeAlias = Any
 
 # multiply-accumulates below which starting threads costs more than they save
 _PARALLEL_WORK = 100_000
+_LARGEST_UNROLLED_WINDOW = 49
 _REDUCTION = 2  # tirx.IterVar.CommReduce
 
 
@@ -115,12 +116,15 @@ def tile_candidates(function: tirx.PrimFunc, tiling: Tiling) -> tuple[Tile, ...]
     return (default, *ordered)
 
 
-def tile_variants(tile: Tile) -> tuple[Tile, ...]:
-    """Return a tile with the loops around it varied, itself left out."""
-    return (
-        replace(tile, channels_outside=not tile.channels_outside),
-        replace(tile, unroll_window=not tile.unroll_window),
-    )
+def tile_variants(function: tirx.PrimFunc, tile: Tile) -> tuple[Tile, ...]:
+    """Return one of a kernel's tiles with the loops around it varied, itself left out."""
+    schedule = Schedule(IRModule({"main": function}))
+    space = _TileSpace.of(schedule, _Kernel.of(schedule))
+    variants = [replace(tile, channels_outside=not tile.channels_outside)]
+    if 1 < space.window <= _LARGEST_UNROLLED_WINDOW:
+        unrolled = [replace(v, unroll_window=not v.unroll_window) for v in (tile, *variants)]
+        variants.extend(unrolled)
+    return tuple(variants)
 
 
 @dataclass(frozen=True)
@@ -152,12 +156,14 @@ class _TileSpace:
         row: Length of a row.
         channels: Of the output.
         pointwise: Whether each output pixel needs one input pixel only.
+        window: Inputs summed for an output and input channel.
     """
 
     pixels: int
     row: int
     channels: int
     pointwise: bool
+    window: int
 
     @classmethod
     def of(cls, schedule: Schedule, kernel: _Kernel) -> _TileSpace:
@@ -166,10 +172,10 @@ class _TileSpace:
             raise NoRuleError(f"reduction with {len(spatial)} spatial axes")
         extents = [_extent(schedule, loop) for loop in spatial]
         padded = any(_is_padding(schedule, block) for block in kernel.before)
-        window = [_extent(schedule, loop) for loop in reduced[:-1]]
-        pointwise = not padded and len(spatial) == 4 and all(extent == 1 for extent in window)
+        window = math.prod(_extent(schedule, loop) for loop in _window(reduced))
+        pointwise = not padded and len(spatial) == 4 and window == 1
         pixels = math.prod(extents[:-1]) if pointwise else extents[-2]
-        return cls(pixels, extents[-2], extents[-1], pointwise)
+        return cls(pixels, extents[-2], extents[-1], pointwise, window)
 
     def default(self, tiling: Tiling) -> Tile:
         """Return the largest tile whose partial sums fit the registers."""
@@ -209,7 +215,6 @@ def _schedule_reduction(
     _schedule_producers(schedule, kernel.before, tiling)
     epilogue = _merge_epilogue(schedule, kernel.after)
     spatial, reduced = _split_by_kind(schedule, block)
-    window = [loop for loop in reduced[:-1] if _extent(schedule, loop) > 1]
     work = math.prod(_extent(schedule, loop) for loop in (*spatial, *reduced))
     *outer, pixels, channels = spatial
     if space.pointwise:
@@ -228,7 +233,7 @@ def _schedule_reduction(
         # after vectorizing, so that the initialization is vectorized alike
         schedule.decompose_reduction(block, reduced[0])
     if tile.unroll_window:
-        for loop in window:
+        for loop in _window(reduced):
             schedule.unroll(loop)
     if tiling.cores > 1 and work >= _PARALLEL_WORK:
         schedule.parallel(schedule.fuse(*around[:-1]))
@@ -285,6 +290,11 @@ def _split_by_kind(schedule: Schedule, block: Block) -> tuple[list[Loop], list[L
     spatial = [loop for loop, kind in zip(loops, kinds, strict=True) if kind != _REDUCTION]
     reduced = [loop for loop, kind in zip(loops, kinds, strict=True) if kind == _REDUCTION]
     return spatial, reduced
+
+
+def _window(reduced: list[Loop]) -> list[Loop]:
+    """Return the loops over a convolution's window: all but the last, over input channels."""
+    return reduced[:-1]
 
 
 def _reduces(schedule: Schedule, block: Block) -> bool:
