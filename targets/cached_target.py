@@ -25,6 +25,7 @@ from targets.parity import (
     largest_error,
     reference_of,
 )
+from targets.target_errors import CompileError, DeviceLostError, DeviceRefusedError, last_line
 
 if TYPE_CHECKING:
     import onnx
@@ -36,30 +37,8 @@ T = TypeVar("T")
 Arrays: TypeAlias = "tuple[NDArray[np.float32], ...]"
 
 _RUN_TIMEOUT_S = 60.0
-_ATTEMPTS = 2
 _N_PROBES = 5
 _SEED = 0
-
-
-class CompileError(RuntimeError):
-    """The toolchain cannot compile a model."""
-
-
-class DeviceRefusedError(RuntimeError):
-    """The device works and says what is wrong with what it was asked."""
-
-
-class DeviceLostError(RuntimeError):
-    """The device, or the connection to it, is gone.
-
-    Args:
-        stage: What it was doing.
-        reason: One line.
-    """
-
-    def __init__(self, stage: FailureStage, reason: object) -> None:
-        super().__init__(str(reason))
-        self.stage: FailureStage = stage
 
 
 @dataclass(frozen=True)
@@ -101,6 +80,9 @@ class CachedTarget(ABC):
         suffix: Of artifact files.
         cache_dir: As for `targets.create`.
     """
+
+    attempts = 2
+    """How often something is tried on a device that gets lost."""
 
     def __init__(
         self, spec: TargetSpec, code_version: str, suffix: str, cache_dir: Path | None
@@ -217,12 +199,12 @@ class CachedTarget(ABC):
         """Do something with a loaded artifact; once more, on a new device, if it was lost."""
         stage: FailureStage = "run"
         reason = ""  # not the error: its traceback would keep this frame, and the session
-        for _ in range(_ATTEMPTS):
+        for _ in range(self.attempts):
             try:
                 with self._open(artifact, timeout_s) as loaded:
                     return work(loaded)
             except DeviceRefusedError as error:
-                return self._failure("run", error, artifact.model_sha256)
+                return self._failure(error.stage, error, artifact.model_sha256)
             except TimeoutError as error:
                 stage, reason = "timeout", last_line(error)
             except DeviceLostError as error:
@@ -232,12 +214,6 @@ class CachedTarget(ABC):
 
     def _failure(self, stage: FailureStage, reason: object, model_sha256: str) -> Failure:
         return Failure(self.name, stage, last_line(reason), model_sha256)
-
-
-def last_line(reason: object) -> str:
-    """Return the last line of an error, where its message stands after any traceback."""
-    lines = str(reason).strip().splitlines() or [type(reason).__name__]
-    return lines[-1].strip()[:500]
 
 
 def _sample(loaded: LoadedModel, artifact: Artifact, config: MeasureConfig) -> tuple[float, ...]:

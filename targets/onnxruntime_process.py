@@ -7,30 +7,18 @@ its standard input closes.
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from targets.npz import pack, unpack
+
 Arrays: TypeAlias = "tuple[NDArray[np.float32], ...]"
-
-
-def pack(arrays: Sequence[NDArray[np.float32]]) -> bytes:
-    """Return arrays as the bytes of an ``.npz``."""
-    buffer = io.BytesIO()
-    np.savez(buffer, *arrays)
-    return buffer.getvalue()
-
-
-def unpack(content: bytes) -> Arrays:
-    """Return the arrays of `pack`."""
-    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-        return tuple(archive[f"arr_{i}"] for i in range(len(archive.files)))
 
 
 class _Worker:

@@ -11,17 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from targets._types import Artifact, FailureStage
-from targets.cached_target import (
-    Arrays,
-    Built,
-    CachedTarget,
-    CompileError,
-    DeviceLostError,
-    DeviceRefusedError,
-    last_line,
-)
+from targets.cached_target import Arrays, Built, CachedTarget
 from targets.child_process import ChildProcess, ProcessEndedError, watchdog
-from targets.onnxruntime_process import pack, unpack
+from targets.npz import pack, unpack
+from targets.target_errors import CompileError, DeviceLostError, DeviceRefusedError, last_line
 
 if TYPE_CHECKING:
     import numpy as np

@@ -15,7 +15,11 @@ import sys
 import threading
 from typing import Any
 
+from targets.device_files import LocalFiles
+
 HOST = "127.0.0.1"
+READ_FILE = "hwnas.read_file"
+"""Name of a function, beyond TVM's own, that a server may offer: path to text or ``None``."""
 _PORTS = range(20000, 29000)
 _PORTS_TRIED = 1000
 _PR_SET_PDEATHSIG = 1
@@ -30,7 +34,7 @@ def main(role: str, key: str = "") -> None:
         role: ``tracker``, or ``server``, whose first line of input is the tracker's port.
         key: Under which a server registers itself.
     """
-    _import_only_the_runtime()
+    import_only_the_runtime()
     # sessions are forked from the server's listening thread and must not outlive it
     multiprocessing.set_start_method("fork")
     os.register_at_fork(after_in_child=_die_with_parent)
@@ -43,8 +47,8 @@ def main(role: str, key: str = "") -> None:
     os._exit(1)
 
 
-def _import_only_the_runtime() -> None:
-    """Neither compiler nor torch, which TVM imports if it can: 0.4 s instead of 4 s."""
+def import_only_the_runtime() -> None:
+    """Import neither compiler nor torch, which TVM imports if it can: 0.4 s instead of 4 s."""
     os.environ["TVM_USE_RUNTIME_LIB"] = "1"
     sys.modules["torch"] = None  # type: ignore[assignment]
 
@@ -57,7 +61,10 @@ def _track() -> Any:
 
 
 def _serve(key: str) -> Any:
+    import tvm_ffi
     from tvm.rpc.server import PopenRPCServerState
+
+    tvm_ffi.register_global_func(READ_FILE, LocalFiles().read)
 
     # read after the import, which takes seconds: the tracker starts meanwhile
     line = sys.stdin.buffer.readline()

@@ -1,31 +1,24 @@
-"""Code made by TVM for a CPU, measured through TVM's RPC in a process of its own."""
+"""Code made by TVM, measured through TVM's RPC: on this computer, or on boards."""
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from targets._types import Artifact, FailureStage
-from targets.cached_target import (
-    Arrays,
-    Built,
-    CachedTarget,
-    CompileError,
-    DeviceLostError,
-    DeviceRefusedError,
-    last_line,
-)
+from targets._types import Artifact
+from targets.board_pool import BoardPool
+from targets.cached_target import Built, CachedTarget
+from targets.child_process import ProcessEndedError, watchdog
+from targets.rpc_client import Endpoint, RpcSession
 from targets.rpc_host import RpcHost
+from targets.target_errors import CompileError, DeviceLostError, DeviceRefusedError, last_line
 
 if TYPE_CHECKING:
     import onnx
-    from numpy.typing import NDArray
 
     from targets.spec import TargetSpec
     from targets.tvm_compiler import TvmCompiler
@@ -34,7 +27,10 @@ _SHAPES_CODE = ("tvm_import.py", "tvm_schedule.py", "tvm_kernels.py", "tvm_build
 
 
 class TvmTarget(CachedTarget):
-    """A CPU whose code TVM makes, behind a TVM RPC tracker and server on loopback.
+    """A device whose code TVM makes, behind a TVM RPC tracker.
+
+    Where its description names no tracker, the device is this computer: a tracker and
+    a server are started on loopback on first use.
 
     Args:
         spec: Its description.
@@ -43,17 +39,27 @@ class TvmTarget(CachedTarget):
 
     def __init__(self, spec: TargetSpec, cache_dir: Path | None = None) -> None:
         super().__init__(spec, _code_version(), ".so", cache_dir)
-        self._host = RpcHost(spec.threads)
+        self._host = RpcHost(spec.threads) if spec.rpc is None else None
+        self._pool = BoardPool()
+        # on this computer there is one server; of several boards one may be the culprit
+        self.attempts = 2 if spec.rpc is None else 3
         self._tvm_compiler: TvmCompiler | None = None
 
     @property
     def process_ids(self) -> dict[str, int]:
-        """Process (and group) id of each of ``tracker`` and ``server`` that runs."""
-        return self._host.process_ids
+        """Process (and group) id of each of ``client``, ``tracker`` and ``server`` that runs."""
+        return self._pool.process_ids | (self._host.process_ids if self._host else {})
+
+    @property
+    def quarantined(self) -> tuple[str, ...]:
+        """Addresses of boards that failed repeatedly and are not used any more."""
+        return self._pool.quarantined
 
     def close(self) -> None:
-        """Stop tracker and server."""
-        self._host.kill()
+        """Stop every process that was started here."""
+        self._pool.close()
+        if self._host is not None:
+            self._host.kill()
 
     def _build(self, model: onnx.ModelProto, path: Path) -> Built:
         compiler = self._compiler()
@@ -73,56 +79,62 @@ class TvmTarget(CachedTarget):
         return self._tvm_compiler
 
     @contextmanager
-    def _open(self, artifact: Artifact, timeout_s: float) -> Iterator[_VirtualMachine]:
-        from tvm.error import RPCError
+    def session(self, timeout_s: float) -> Iterator[RpcSession]:
+        """Reach the device.
 
-        library = bytearray(artifact.path.read_bytes())
-        stage: FailureStage = "connect"
+        A session on this computer's own server stays open for the next one; a board,
+        which others may wait for, is given back.
+
+        Args:
+            timeout_s: From now until the end of the ``with`` block.
+
+        Raises:
+            DeviceRefusedError: If there is no board, or it says what is wrong.
+            DeviceLostError: If it is gone.
+            TimeoutError: Instead of these, if the time was over.
+        """
+        with watchdog(timeout_s, self._abandon):
+            try:
+                yield self._pool.open(self._endpoint(), timeout_s)
+            except DeviceRefusedError:
+                self._pool.give_back()
+                raise
+            except (DeviceLostError, TimeoutError):
+                self._pool.abandon()
+                raise
+            except BaseException:  # Ctrl-C, or a bug: no fault of the board
+                self._pool.close()
+                raise
+            if self._host is None:
+                self._pool.give_back()
+
+    @contextmanager
+    def _open(self, artifact: Artifact, timeout_s: float) -> Iterator[RpcSession]:
+        library = artifact.path.read_bytes()
+        with self.session(timeout_s) as session:
+            session.load(library)
+            yield session
+
+    def _endpoint(self) -> Endpoint:
+        if self._host is None:
+            return _endpoint(self._spec)
         try:
-            with self._host.session(timeout_s) as session:
-                stage = "upload"
-                session.upload(library, target="model.so")
-                machine = _VirtualMachine(session, "model.so")
-                stage = "run"
-                yield machine
-        except RPCError as error:  # the server lives and passes on what was raised there
-            raise DeviceRefusedError(last_line(error)) from error
-        except TimeoutError:
-            raise
-        except (RuntimeError, OSError) as error:  # the connection is closed, or never was
-            raise DeviceLostError(stage, last_line(error)) from error
+            return self._host.start()
+        except ProcessEndedError as error:
+            raise DeviceLostError("connect", error) from None
+
+    def _abandon(self) -> None:
+        """End whatever waits for the device, from another thread."""
+        self._pool.abandon()
+        if self._host is not None:
+            self._host.kill()
 
 
-class _VirtualMachine:
-    """TVM's virtual machine with a model, at the other end of an RPC session."""
-
-    def __init__(self, session: Any, library: str) -> None:
-        from tvm import relax
-
-        self._device = session.cpu(0)
-        self._machine = relax.VirtualMachine(session.load_module(library), self._device)
-
-    def run(self, inputs: Sequence[NDArray[np.float32]]) -> Arrays:
-        self._set_inputs(inputs)
-        self._machine.invoke_stateful("main")
-        # not VirtualMachine.get_outputs: its reference cycle would keep the session open
-        get_output = self._machine.module["get_output"]
-        n_outputs = int(self._machine.module["get_output_arity"]("main"))
-        indices: list[tuple[int, ...]] = [()] if n_outputs < 0 else [(i,) for i in range(n_outputs)]
-        return tuple(np.asarray(get_output("main", *i).numpy()) for i in indices)
-
-    def time(self, inputs: Sequence[NDArray[np.float32]], n_inferences: int) -> tuple[float, ...]:
-        self._set_inputs(inputs)
-        evaluate = self._machine.time_evaluator(
-            "invoke_stateful", self._device, number=1, repeat=n_inferences
-        )
-        return tuple(float(seconds) for seconds in evaluate("main").results)
-
-    def _set_inputs(self, inputs: Sequence[NDArray[np.float32]]) -> None:
-        import tvm
-
-        tensors = (tvm.runtime.tensor(np.ascontiguousarray(x), self._device) for x in inputs)
-        self._machine.set_input("main", *tensors)
+def _endpoint(spec: TargetSpec) -> Endpoint:
+    if spec.rpc is None:
+        raise ValueError(f"target {spec.name!r} names no tracker")
+    host, _, port = spec.rpc.tracker.rpartition(":")
+    return Endpoint(host.strip("[]"), int(port), spec.rpc.key, spec.rpc.device, spec.rpc.wait_s)
 
 
 def _code_version() -> str:

@@ -1,0 +1,198 @@
+"""Sessions on boards, through a process of their own that a watchdog can kill."""
+
+from __future__ import annotations
+
+import json
+import weakref
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from targets.child_process import ChildProcess, ProcessEndedError
+from targets.npz import Arrays, pack, unpack
+from targets.target_errors import DeviceLostError, DeviceRefusedError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from targets._types import FailureStage
+
+# loading runs code of the library
+_STAGES: dict[str, FailureStage] = {"open": "connect", "upload": "upload"}
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where boards of a kind are found.
+
+    Args:
+        host: Address of the tracker.
+        port: Of the tracker.
+        key: Under which the boards register.
+        device: Of the board: ``cpu``, ``cuda`` or ``opencl``.
+        wait_s: How long to wait for a free board.
+    """
+
+    host: str
+    port: int
+    key: str
+    device: str = "cpu"
+    wait_s: float = 10.0
+
+
+class RpcClient:
+    """Holds at most one session on a board.
+
+    All methods of it and of its session raise `DeviceRefusedError` where the board
+    says what is wrong, and `DeviceLostError` where it is gone.
+    """
+
+    def __init__(self) -> None:
+        self._processes: list[ChildProcess] = []
+        self._address: str | None = None
+        weakref.finalize(self, _kill_all, self._processes)
+
+    @property
+    def process_ids(self) -> dict[str, int]:
+        """Process (and group) id of the ``client``, if it runs."""
+        running = (process.pid for process in self._processes if process.is_alive)
+        return dict(zip(("client",), running, strict=False))
+
+    @property
+    def address(self) -> str | None:
+        """Of the board on which a session is open."""
+        return self._address
+
+    def open(
+        self, endpoint: Endpoint, session_timeout_s: float, avoid: Collection[str] = ()
+    ) -> RpcSession:
+        """Return the open session, or open one.
+
+        Args:
+            endpoint: Where to find a board.
+            avoid: Addresses of boards not to take.
+            session_timeout_s: After which the board ends a new session by itself; 0 for never.
+        """
+        if self._address is None or not self.process_ids:
+            self.kill()
+            self._processes.append(ChildProcess("targets.rpc_client_process"))
+            answer, _ = self.ask(
+                "open",
+                host=endpoint.host,
+                port=endpoint.port,
+                key=endpoint.key,
+                device=endpoint.device,
+                wait_s=endpoint.wait_s,
+                session_timeout_s=session_timeout_s,
+                avoid=list(avoid),
+            )
+            self._address = answer["address"]
+        return RpcSession(self)
+
+    def close_session(self) -> None:
+        """Give the board back."""
+        if self._address is not None:
+            self._address = None
+            self.ask("close")
+
+    def kill(self) -> None:
+        """Kill the process, whatever it waits for; `open` starts another."""
+        self._address = None
+        _kill_all(self._processes)
+
+    def ask(
+        self, command: str, content: bytes = b"", **arguments: Any
+    ) -> tuple[dict[str, Any], bytes]:
+        """Let the process do something."""
+        stage = _STAGES.get(command, "run")
+        request = {"command": command, "size": len(content), **arguments}
+        try:
+            (process,) = self._processes
+            process.send(json.dumps(request).encode() + b"\n" + content)
+            header = json.loads(process.receive_line())
+            answer = process.receive(header["size"])
+        except (ProcessEndedError, ValueError) as error:  # no process: killed meanwhile
+            raise DeviceLostError(stage, error) from None
+        if "error" not in header:
+            return header, answer
+        if header["kind"] in ("refused", "no board"):
+            raise DeviceRefusedError(header["error"], stage)
+        raise DeviceLostError(stage, header["error"])
+
+
+class RpcSession:
+    """A board for as long as its client keeps it; made by `RpcClient.open`."""
+
+    def __init__(self, client: RpcClient) -> None:
+        self._client = client
+
+    @property
+    def files(self) -> RpcFiles:
+        """The board's files."""
+        return RpcFiles(self._client)
+
+    def load(self, library: bytes) -> None:
+        """Upload a shared library and load it, instead of the one before."""
+        self._client.ask("upload", library)
+        self._client.ask("load")
+
+    def run(self, inputs: Sequence[NDArray[np.float32]]) -> Arrays:
+        """Run the loaded network once and return its outputs."""
+        return unpack(self._client.ask("run", pack(inputs))[1])
+
+    def time(self, inputs: Sequence[NDArray[np.float32]], n_inferences: int) -> tuple[float, ...]:
+        """Return the seconds each of so many inferences of the loaded network took."""
+        header, _ = self._client.ask("time", pack(inputs), n_inferences=n_inferences)
+        return tuple(header["latency_s"])
+
+    def call_kernel(
+        self, name: str, inputs: Sequence[NDArray[np.float32]], output_shape: Sequence[int]
+    ) -> NDArray[np.float32]:
+        """Call a kernel of the loaded library and return its output."""
+        arguments = {"name": name, "output_shape": list(output_shape)}
+        (output,) = unpack(self._client.ask("call_kernel", pack(inputs), **arguments)[1])
+        return output
+
+    def time_kernel(
+        self,
+        name: str,
+        inputs: Sequence[NDArray[np.float32]],
+        output_shape: Sequence[int],
+        number: int,
+        repeat: int,
+    ) -> tuple[float, ...]:
+        """Return seconds per call, averaged over ``number`` calls, ``repeat`` times."""
+        arguments = {"name": name, "output_shape": list(output_shape)}
+        header, _ = self._client.ask(
+            "time_kernel", pack(inputs), **arguments, number=number, repeat=repeat
+        )
+        return tuple(header["latency_s"])
+
+
+class RpcFiles:
+    """A board's files; see `targets.device_files.DeviceFiles`."""
+
+    def __init__(self, client: RpcClient) -> None:
+        self._client = client
+
+    def read(self, path: str) -> str | None:
+        """Return a file's text without surrounding space; ``None`` where unreadable."""
+        text: str | None = self._client.ask("read", path=path)[0]["text"]
+        return text
+
+    def write(self, path: str, text: str) -> None:
+        """Replace a file's text.
+
+        Raises:
+            OSError: The file is missing, or may not be written.
+        """
+        try:
+            self._client.ask("write", text.encode(), path=path)
+        except DeviceRefusedError as error:
+            raise OSError(f"{path}: {error}") from error
+
+
+def _kill_all(processes: list[ChildProcess]) -> None:
+    while processes:
+        processes.pop().kill()
