@@ -25,19 +25,34 @@ _REDUCTION = 2  # tirx.IterVar.CommReduce
 
 
 @dataclass(frozen=True)
+class Registers:
+    """How the vector registers are used by one kind of kernel.
+
+    Args:
+        accumulators: Vector registers that may hold partial sums.
+        channel_vectors: Most vectors of channels side by side in a tile.
+        unroll_window: As in `Tile`.
+    """
+
+    accumulators: int
+    channel_vectors: int
+    unroll_window: bool = False
+
+
+@dataclass(frozen=True)
 class Tiling:
     """What the rules need to know of a CPU.
 
     Args:
         vector_lanes: float32 values in one vector register.
-        accumulators: Vector registers that may hold partial sums.
-        channel_vectors: Most vectors of channels side by side in a tile.
+        dense: For sums over input channels: convolutions, matrix products.
+        depthwise: For sums over a window only.
         cores: Over which a kernel with enough work is spread.
     """
 
     vector_lanes: int
-    accumulators: int
-    channel_vectors: int = 2
+    dense: Registers
+    depthwise: Registers
     cores: int = 1
 
 
@@ -57,7 +72,7 @@ class Tile:
     pixels: int
     vectors: int
     lanes: int
-    channels_outside: bool = False
+    channels_outside: bool = True
     unroll_window: bool = False
 
 
@@ -104,13 +119,13 @@ def tile_candidates(function: tirx.PrimFunc, tiling: Tiling) -> tuple[Tile, ...]
         space = _TileSpace.of(schedule, kernel)
     except NoRuleError:
         return ()
-    default = space.default(tiling)
+    default, accumulators = space.default(tiling), tiling.dense.accumulators
     others = {
-        Tile(pixels, vectors, default.lanes)
+        replace(default, pixels=pixels, vectors=vectors)
         for vectors in range(1, 5)
         if space.channels // default.lanes % vectors == 0
-        for pixels in space.pixel_tiles(2 * tiling.accumulators // vectors)
-        if pixels * vectors * 4 >= tiling.accumulators
+        for pixels in space.pixel_tiles(2 * accumulators // vectors)
+        if pixels * vectors * 4 >= accumulators
     }
     ordered = sorted(others - {default}, key=lambda tile: -tile.pixels * tile.vectors)
     return (default, *ordered)
@@ -155,15 +170,17 @@ class _TileSpace:
         pixels: Along which tiles are cut: a row, or all pixels of a pointwise kernel.
         row: Length of a row.
         channels: Of the output.
-        pointwise: Whether each output pixel needs one input pixel only.
         window: Inputs summed for an output and input channel.
+        depth: Input channels summed for an output.
+        pointwise: Whether each output pixel needs one input pixel only.
     """
 
     pixels: int
     row: int
     channels: int
-    pointwise: bool
     window: int
+    depth: int
+    pointwise: bool
 
     @classmethod
     def of(cls, schedule: Schedule, kernel: _Kernel) -> _TileSpace:
@@ -175,13 +192,18 @@ class _TileSpace:
         window = math.prod(_extent(schedule, loop) for loop in _window(reduced))
         pointwise = not padded and len(spatial) == 4 and window == 1
         pixels = math.prod(extents[:-1]) if pointwise else extents[-2]
-        return cls(pixels, extents[-2], extents[-1], pointwise, window)
+        depth = _extent(schedule, reduced[-1]) if reduced else 1
+        return cls(pixels, extents[-2], extents[-1], window, depth, pointwise)
 
     def default(self, tiling: Tiling) -> Tile:
         """Return the largest tile whose partial sums fit the registers."""
+        depthwise = self.window > 1 and self.depth == 1
+        registers = tiling.depthwise if depthwise else tiling.dense
         lanes = _divisor(self.channels, tiling.vector_lanes)
-        vectors = _divisor(self.channels // lanes, tiling.channel_vectors)
-        return Tile(max(self.pixel_tiles(tiling.accumulators // vectors)), vectors, lanes)
+        vectors = _divisor(self.channels // lanes, registers.channel_vectors)
+        pixels = max(self.pixel_tiles(registers.accumulators // vectors))
+        unroll = registers.unroll_window and self.window <= _LARGEST_UNROLLED_WINDOW
+        return Tile(pixels, vectors, lanes, unroll_window=unroll)
 
     def pixel_tiles(self, limit: int) -> list[int]:
         """Return the numbers of pixels, up to a limit, that a tile may have.
@@ -225,7 +247,7 @@ def _schedule_reduction(
     if tile.channels_outside:
         around = [channels_outer, *outer, pixels_outer]
     schedule.reorder(*around, *reduced, pixels_inner, vectors, lanes)
-    _store_after(schedule, block, epilogue, around[-1], tiling)
+    _store_after(schedule, block, epilogue, around, tiling)
     schedule.vectorize(lanes)
     schedule.unroll(pixels_inner)
     schedule.unroll(vectors)
@@ -260,15 +282,17 @@ def _merge_epilogue(schedule: Schedule, blocks: list[Block]) -> Block | None:
 
 
 def _store_after(
-    schedule: Schedule, block: Block, epilogue: Block | None, loop: Loop, tiling: Tiling
+    schedule: Schedule, block: Block, epilogue: Block | None, around: list[Loop], tiling: Tiling
 ) -> None:
-    """Accumulate in registers and write the tile out, through its epilogue, at ``loop``."""
+    """Accumulate in registers; write the tile out, through its epilogue, inside of some loops."""
     if epilogue is None:
         epilogue = schedule.cache_write(block, 0, "local")
     else:
         schedule.set_scope(block, 0, "local")
-    schedule.reverse_compute_at(epilogue, loop)
-    _vectorize_innermost(schedule, epilogue, tiling)
+    schedule.reverse_compute_at(epilogue, around[-1])
+    # a tile of one value has no loop of its own: the innermost is one around the tile
+    if len(schedule.get_loops(epilogue)) > len(around):
+        _vectorize_innermost(schedule, epilogue, tiling)
 
 
 def _vectorize_innermost(schedule: Schedule, block: Block, tiling: Tiling) -> None:

@@ -15,7 +15,7 @@ from targets.parity import random_inputs
 from targets.testing import GraphBuilder, run_onnxruntime
 from targets.tvm_build import Library, build_library, fuse, tiling_for, tvm_target
 from targets.tvm_kernels import KernelCache, kernels_of
-from targets.tvm_schedule import Tiling, schedule_kernel
+from targets.tvm_schedule import schedule_kernel
 
 NATIVE = tvm_target({"mcpu": "native"}, threads=1)
 # float32 sums of up to a few hundred terms in another order: 1e-6 of the scale at most
@@ -162,5 +162,5 @@ def test_scheduling_changes_no_signature():
     graph = GraphBuilder((1, 8, 6, 6))
     fused = fuse(graph.build(graph.conv("x", (8, 16), (3, 3))))
     for function in kernels_of(fused).values():
-        scheduled = schedule_kernel(function, Tiling(16, 16))
+        scheduled = schedule_kernel(function, tiling_for(NATIVE))
         assert [str(p.ty) for p in function.params] == [str(p.ty) for p in scheduled.params]
