@@ -62,7 +62,7 @@ def predictor_folder(root: Path, target: Target, space: SearchSpace) -> Path:
     """Return ``<root>/<target>/<space>-<hash>``; the hash is of all that was calibrated."""
     description = json.dumps(
         {
-            "target": target.spec.fingerprint,
+            "target": target.fingerprint,
             "space": space.name,
             "input_shape": space.input_shape,
             "n_classes": space.n_classes,

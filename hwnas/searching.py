@@ -112,7 +112,7 @@ def _open_run(
                 "config": resolved,
                 "base_dir": str(base_dir),
                 "dataset_fingerprint": dataset.fingerprint,
-                "target_fingerprint": target.spec.fingerprint,
+                "target_fingerprint": target.fingerprint,
                 "environment": environment(),
             }
         )
@@ -120,7 +120,7 @@ def _open_run(
     manifest = run.manifest()
     if manifest["dataset_fingerprint"] != dataset.fingerprint:
         raise UserError(f"{run.path}: the data set has changed since this run began.")
-    if manifest["target_fingerprint"] != target.spec.fingerprint:
+    if manifest["target_fingerprint"] != target.fingerprint:
         raise UserError(f"{run.path}: the target's description has changed since this run began.")
     changed = _first_difference(manifest["config"], resolved)
     if changed is not None:

@@ -166,6 +166,11 @@ class Target(Protocol):
         """Name of the target."""
         ...
 
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over everything that can change a measurement."""
+        ...
+
     def compile(self, model: onnx.ModelProto) -> Artifact | Failure:
         """Compile a model, check parity with ONNX Runtime, and cache the result."""
         ...

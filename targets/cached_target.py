@@ -117,6 +117,11 @@ class CachedTarget(ABC):
         """Name of the target."""
         return self._spec.name
 
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over everything that can change a measurement."""
+        return self._spec.fingerprint
+
     def compile(self, model: onnx.ModelProto) -> Artifact | Failure:
         """Compile a model, check parity with ONNX Runtime on the device, cache the result."""
         model_sha256 = hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()

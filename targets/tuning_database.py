@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from targets.device_state import cpu_model, toolchain_versions
+from targets.code_version import SCHEDULE_RULES, code_version
+from targets.device_state import cpu_model
 from targets.json_lines import JsonLines
 
 if TYPE_CHECKING:
@@ -46,12 +47,11 @@ class TuningDatabase:
     Args:
         folder: Root of the cache, which all targets share.
         spec: Of the target. Targets whose code and device are the same share results.
-        code_version: Of the schedule rules.
     """
 
-    def __init__(self, folder: Path, spec: TargetSpec, code_version: str) -> None:
+    def __init__(self, folder: Path, spec: TargetSpec) -> None:
         self._lines = JsonLines(folder / "tuning.jsonl")
-        self._context = _context(spec, code_version)
+        self._context = _context(spec)
         self._tuned: dict[str, TunedKernel] = {}
         for _, document in self._lines:
             if document.get("context") == self._context:
@@ -77,16 +77,14 @@ class TuningDatabase:
         found = {name: self._tuned[name].tile for name in kernels if name in self._tuned}
         return {name: tile for name, tile in found.items() if tile is not None}
 
-    def digest(self, kernels: Iterable[str] | None = None) -> str:
-        """Return a hash of the tiles of some kernels, or of all; empty where there is none."""
-        tiles = self.tiles(self._tuned if kernels is None else kernels)
-        if not tiles:
-            return ""
-        content = json.dumps({name: dict(tiles[name]) for name in sorted(tiles)}, sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()
+    @property
+    def digest(self) -> str:
+        """A hash of all tiles that are not the rules' own choice; empty where there is none."""
+        tiles = {name: dict(tile) for name, tile in sorted(self.tiles(self._tuned).items())}
+        return hashlib.sha256(json.dumps(tiles).encode()).hexdigest() if tiles else ""
 
 
-def _context(spec: TargetSpec, code_version: str) -> str:
+def _context(spec: TargetSpec) -> str:
     board = f"{spec.rpc.key}:{spec.rpc.device}" if spec.rpc else cpu_model()
-    parts = [spec.tvm_target, spec.threads, board, toolchain_versions(), code_version]
+    parts = [spec.tvm_target, spec.threads, board, code_version(*SCHEDULE_RULES)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -14,12 +14,17 @@ from targets.tvm_build import (
     tiling_for,
     tvm_target,
 )
-from targets.tvm_kernels import KernelCache
+from targets.tvm_kernels import KernelCache, kernels_of
+from targets.tvm_schedule import Tile
+from targets.tvm_tuning import Observer, OpenSession, Tuner, tunable_kernels
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import onnx
 
     from targets.spec import TargetSpec
+    from targets.tuning_database import TunedKernel, TuningDatabase
 
 
 class TvmCompiler:
@@ -28,11 +33,13 @@ class TvmCompiler:
     Args:
         spec: Description of the target.
         cache_dir: Root of the cache, which all targets share.
+        database: What tuning found for it.
     """
 
-    def __init__(self, spec: TargetSpec, cache_dir: Path) -> None:
+    def __init__(self, spec: TargetSpec, cache_dir: Path, database: TuningDatabase) -> None:
         self._spec = spec
         self._folder = cache_dir
+        self._database = database
 
     @cached_property
     def target(self) -> Any:
@@ -51,6 +58,30 @@ class TvmCompiler:
             RuntimeError: If TVM or the linker cannot compile it; all their errors are such.
         """
         module = fuse(model)
-        if self.target.kind.name != "llvm":
+        if not self._is_cpu:
             return build_gpu_library(module, self.target, path, linker=self._spec.linker)
-        return build_library(module, self.kernels, path, linker=self._spec.linker)
+        tuned = self._database.tiles(kernels_of(module))
+        tiles = {name: Tile(**fields) for name, fields in tuned.items()}
+        return build_library(module, self.kernels, path, tiles=tiles, linker=self._spec.linker)
+
+    def tune(
+        self,
+        models: Sequence[onnx.ModelProto],
+        open_session: OpenSession,
+        seconds: float,
+        observer: Observer | None,
+    ) -> list[TunedKernel]:
+        """Tune the kernels of models that the database lacks; see `targets.tvm_tuning.Tuner`.
+
+        Raises:
+            RuntimeError: If TVM or the linker cannot compile them.
+        """
+        if not self._is_cpu:
+            return []
+        kernels = tunable_kernels([fuse(model) for model in models], self.kernels)
+        tuner = Tuner(self.kernels, open_session, self._spec.linker)
+        return tuner.tune(kernels, self._database, seconds, observer)
+
+    @property
+    def _is_cpu(self) -> bool:
+        return str(self.target.kind.name) == "llvm"

@@ -20,6 +20,7 @@ from tvm import s_tir, tirx
 from tvm.relax.transform import _ffi_api as relax_passes
 
 from targets.atomic_file import write_atomically
+from targets.code_version import SCHEDULE_RULES, code_version
 from targets.tvm_schedule import NoRuleError, Tile, Tiling, schedule_kernel
 
 _log = logging.getLogger(__name__)
@@ -28,7 +29,6 @@ _log = logging.getLogger(__name__)
 # again doubles its code and costs more time than a small kernel's work
 _CONFIG = {"tirx.disable_assert": True}
 _NAME_LENGTH = 60
-_RULES = ("tvm_schedule.py", "tvm_kernels.py")
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class KernelCache:
         self.target = target
         self.tiling = tiling
         self._folder = folder
-        self._context = json.dumps([str(target), asdict(tiling), code_version(*_RULES)])
+        self._context = json.dumps([str(target), asdict(tiling), code_version(*SCHEDULE_RULES)])
 
     def get(self, name: str, function: tirx.PrimFunc, tile: Tile | None = None) -> CompiledKernel:
         """Return a kernel, compiled now unless it was before.
@@ -84,12 +84,6 @@ class KernelCache:
             scheduled, fits = function, False
         content = object_code({name: scheduled}, self.target)
         return content, _workspace_bytes(scheduled), fits
-
-
-def code_version(*sources: str) -> str:
-    """Return a hash of this package's files that shape code, and of TVM's version."""
-    contents = (Path(__file__).with_name(name).read_bytes() for name in sources)
-    return hashlib.sha256(b"".join((tvm.__version__.encode(), *contents))).hexdigest()
 
 
 def name_kernels(module: tvm.IRModule) -> tvm.IRModule:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from targets._types import Artifact
+from targets._types import Artifact, Failure
 from targets.board_pool import BoardPool
+from targets.cache import Cache, default_cache_dir
 from targets.cached_target import Built, CachedTarget
 from targets.child_process import ProcessEndedError, watchdog
+from targets.code_version import GRAPH_RULES, code_version
 from targets.rpc_client import Endpoint, RpcSession
 from targets.rpc_host import RpcHost
 from targets.target_errors import CompileError, DeviceLostError, DeviceRefusedError, last_line
+from targets.tuning_database import TunedKernel, TuningDatabase
 
 if TYPE_CHECKING:
     import onnx
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from targets.spec import TargetSpec
     from targets.tvm_compiler import TvmCompiler
 
-_SHAPES_CODE = ("tvm_import.py", "tvm_schedule.py", "tvm_kernels.py", "tvm_build.py")
+_TUNING_TIMEOUT_S = 120.0
 
 
 class TvmTarget(CachedTarget):
@@ -38,7 +41,9 @@ class TvmTarget(CachedTarget):
     """
 
     def __init__(self, spec: TargetSpec, cache_dir: Path | None = None) -> None:
-        super().__init__(spec, _code_version(), ".so", cache_dir)
+        folder = cache_dir or default_cache_dir()
+        self._database = TuningDatabase(folder, spec)
+        super().__init__(spec, self._code_version, ".so", folder)
         self._host = RpcHost(spec.threads) if spec.rpc is None else None
         self._pool = BoardPool()
         # on this computer there is one server; of several boards one may be the culprit
@@ -75,8 +80,50 @@ class TvmTarget(CachedTarget):
         from targets.tvm_compiler import TvmCompiler
 
         if self._tvm_compiler is None:
-            self._tvm_compiler = TvmCompiler(self._spec, self._cache.folder)
+            self._tvm_compiler = TvmCompiler(self._spec, self._cache.folder, self._database)
         return self._tvm_compiler
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over everything that can change a measurement, tuned kernels included."""
+        parts = (self._spec.fingerprint, self._database.digest)
+        return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+    def tune(
+        self,
+        models: Sequence[onnx.ModelProto],
+        seconds: float,
+        observer: Callable[[TunedKernel, int, int], None] | None = None,
+    ) -> list[TunedKernel] | Failure:
+        """Find better tiles for the kernels of models, on the device.
+
+        What is found is kept, kernel by kernel, and from now on used in every model
+        and process; what was compiled and measured before is not found any more.
+
+        Args:
+            models: With static shapes.
+            seconds: No kernel is begun after so long.
+            observer: Told of every result, with how many are done of how many.
+
+        Returns:
+            The kernels tuned now: those that were tuned before are left as they are.
+        """
+        try:
+            return self._compiler().tune(
+                models, lambda: self.session(_TUNING_TIMEOUT_S), seconds, observer
+            )
+        except (DeviceLostError, DeviceRefusedError) as error:
+            return self._failure(error.stage, error, "")
+        except TimeoutError as error:
+            return self._failure("timeout", error, "")
+        except RuntimeError as error:  # all of TVM's errors are such
+            return self._failure("compile", error, "")
+        finally:
+            self._cache = Cache(self._spec, self._code_version, ".so", self._cache.folder)
+
+    @property
+    def _code_version(self) -> str:
+        return code_version(*GRAPH_RULES) + self._database.digest
 
     @contextmanager
     def session(self, timeout_s: float) -> Iterator[RpcSession]:
@@ -135,9 +182,3 @@ def _endpoint(spec: TargetSpec) -> Endpoint:
         raise ValueError(f"target {spec.name!r} names no tracker")
     host, _, port = spec.rpc.tracker.rpartition(":")
     return Endpoint(host.strip("[]"), int(port), spec.rpc.key, spec.rpc.device, spec.rpc.wait_s)
-
-
-def _code_version() -> str:
-    """Changes whenever the rules that make code do, so that no stale artifact is found."""
-    sources = (Path(__file__).with_name(name).read_bytes() for name in _SHAPES_CODE)
-    return hashlib.sha256(b"".join(sources)).hexdigest()
