@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from hwnas.reporting import report
     from hwnas.searching import search
     from hwnas.target_checking import check_target, list_targets
+    from hwnas.tuning import tune
     from search_spaces import Architecture, SearchSpace, Workload
     from targets import Failure, Measurement, Target
 
 _HOME = {
     "search": "hwnas.searching",
+    "tune": "hwnas.tuning",
     "calibrate": "hwnas.calibrating",
     "predict": "hwnas.predicting",
     "measure": "hwnas.measuring",
@@ -48,6 +50,7 @@ _HOME = {
 
 __all__ = [
     "search",
+    "tune",
     "calibrate",
     "predict",
     "measure",

@@ -46,7 +46,7 @@ def calibrate(
         UserError: If the input is wrong.
         UnreachableError: If the target cannot be measured.
     """
-    description = _describe(space, input_shape, n_classes)
+    description = describe_space(space, input_shape, n_classes)
     built = description.create()
     with open_target(target) as opened:
         folder = predictor_folder(predictors, opened, built)
@@ -62,7 +62,14 @@ def calibrate(
     return folder, fitted
 
 
-def _describe(space: str, input_shape: Shape | None, n_classes: int | None) -> SpaceDescription:
+def describe_space(
+    space: str, input_shape: Shape | None, n_classes: int | None
+) -> SpaceDescription:
+    """Find a space by experiment file, or by name with the shape of its data.
+
+    Raises:
+        UserError: If there is none, or a name comes without the shape.
+    """
     path = Path(space)
     if path.suffix in (".yaml", ".yml"):
         from hwnas.datasets import load_dataset

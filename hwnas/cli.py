@@ -143,6 +143,49 @@ def calibrate(
 
 
 @app.command()
+def tune(
+    target: Annotated[str, typer.Argument(help="Target, or a path to its YAML file.")],
+    models: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Argument(help="ONNX models with static shapes."),
+    ] = None,
+    space: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Experiment file, or name of a search space: tune random members."),
+    ] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Architectures of the space.")] = 10,
+    seconds: Annotated[float, typer.Option(min=1, help="For each model.")] = 60.0,
+    input_: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--input", help="CxHxW, such as 3x32x32, with a space's name."),
+    ] = None,
+    classes: Annotated[Optional[int], typer.Option(help="With a space's name.")] = None,  # noqa: UP045
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    json_: Json = False,
+) -> None:
+    """Look for faster code for a target's kernels, and keep it for all later models."""
+    from hwnas.tables import tuning_table
+    from hwnas.tuning import tune as run_tune
+
+    with _progress() as progress:
+        results = run_tune(
+            target,
+            models or (),
+            space=space,
+            input_shape=_parse_shape(input_) if input_ else None,
+            n_classes=classes,
+            samples=samples,
+            seconds=seconds,
+            seed=seed,
+            progress=progress,
+        )
+    if json_:
+        _print_json([result.to_dict() for result in results])
+    else:
+        _console().print(tuning_table(results))
+
+
+@app.command()
 def predict(
     target: Annotated[str, typer.Argument(help="Calibrated target.")],
     arch: Annotated[

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from hwnas.diagnosis import Finding
 from hwnas.target_checking import CheckStep
+from hwnas.tuning import TunedModel
 from hwnas.units import engineering, kibibytes, percent
 from targets import TargetSpec
 
@@ -127,6 +128,21 @@ def targets_table(specs: Sequence[TargetSpec]) -> Table:
     table = Table("target", "backend", "latency is", "description")
     for spec in specs:
         table.add_row(spec.name, spec.backend, spec.provenance, spec.description)
+    return table
+
+
+def tuning_table(models: Sequence[TunedModel]) -> Table:
+    """Return one row per tuned model."""
+    table = Table("model", "kernels tuned", "improved", "before", "after", "after / before")
+    for model in models:
+        table.add_row(
+            model.name,
+            str(len(model.kernels)),
+            str(model.n_improved),
+            _seconds(model.before_s),
+            _seconds(model.after_s),
+            f"{model.after_s / model.before_s:.2f}",
+        )
     return table
 
 

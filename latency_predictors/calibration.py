@@ -127,12 +127,18 @@ def measure_architecture(
     config: MeasureConfig,
 ) -> MeasuredArchitecture | Failure:
     """Build an architecture with live random weights and measure each of its stages."""
+    network = untrained_network(space, arch, seed)
+    return measure_network(target, space, arch, network, config=config, fresh=False)
+
+
+def untrained_network(space: SearchSpace, arch: Architecture, seed: int) -> nn.Module:
+    """Build an architecture with random weights and live activations, as parity checks need."""
     from search_spaces.initialize import initialize_weights, live_batch_norm
 
     network = space.build(arch)
     initialize_weights(network, seed)
     live_batch_norm(network, space.input_shape, seed)
-    return measure_network(target, space, arch, network, config=config, fresh=False)
+    return network
 
 
 def measure_network(

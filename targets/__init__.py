@@ -13,11 +13,13 @@ if TYPE_CHECKING:
         Measurement,
         Provenance,
         Target,
+        TunableTarget,
     )
     from targets.atomic_file import write_atomically
     from targets.json_lines import JsonLines
     from targets.result_json import measurement_from_dict, result_to_dict
     from targets.spec import EnergyModel, TargetSpec, load_spec, names
+    from targets.tuning_database import TunedKernel
 
 __all__ = [
     # targets
@@ -25,6 +27,7 @@ __all__ = [
     "names",
     "load_spec",
     "Target",
+    "TunableTarget",
     "TargetSpec",
     "EnergyModel",
     # what they make and tell
@@ -32,6 +35,7 @@ __all__ = [
     "MeasureConfig",
     "Measurement",
     "Failure",
+    "TunedKernel",
     "Provenance",
     "Boundary",
     # on disk
@@ -47,6 +51,7 @@ _HOMES = {
     "load_spec": "spec",
     "TargetSpec": "spec",
     "EnergyModel": "spec",
+    "TunedKernel": "tuning_database",
     "JsonLines": "json_lines",
     "result_to_dict": "result_json",
     "measurement_from_dict": "result_json",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from targets.spec import TargetSpec
+    from targets.tuning_database import TunedKernel
 
 Provenance: TypeAlias = Literal["measured", "emulated", "vendor_estimate", "predicted", "modelled"]
 """Where a number comes from. Only ``measured`` may pass an SLA."""
@@ -200,3 +201,23 @@ class Target(Protocol):
     def __enter__(self) -> Target: ...
 
     def __exit__(self, *exc_info: object) -> None: ...
+
+
+@runtime_checkable
+class TunableTarget(Target, Protocol):
+    """A target that can look for faster code."""
+
+    def tune(
+        self,
+        models: Sequence[onnx.ModelProto],
+        seconds: float,
+        observer: Callable[[TunedKernel, int, int], None] | None = None,
+    ) -> list[TunedKernel] | Failure:
+        """Tune the kernels of models that were not tuned before.
+
+        Args:
+            models: With static shapes.
+            seconds: No kernel is begun after so long.
+            observer: Told of every result, with how many are done of how many.
+        """
+        ...
