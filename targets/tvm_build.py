@@ -21,6 +21,7 @@ from tvm.s_tir import dlight
 from tvm.target import codegen
 
 from targets.elf import loadable_bytes
+from targets.quantized import is_quantized
 from targets.tvm_import import import_onnx
 from targets.tvm_kernels import KernelCache, kernels_of, name_kernels
 from targets.tvm_memory import peak_ram_bytes
@@ -187,13 +188,19 @@ def fuse(model: onnx.ModelProto) -> tvm.IRModule:
         model: With static shapes.
 
     Raises:
-        RuntimeError: If TVM cannot import it.
+        RuntimeError: If TVM cannot import it, or only in another arithmetic.
     """
+    if is_quantized(model):
+        raise RuntimeError(
+            "the model is quantized, and TVM would compute it in float32 with float32 weights: "
+            "its latency, energy and flash would say nothing of an int8 deployment. Measure it "
+            "on a target of ONNX Runtime, such as host-onnxruntime"
+        )
     with tvm.transform.PassContext(opt_level=3):
         return name_kernels(tvm.transform.Sequential(_FUSE)(import_onnx(model)))
 
 
-def tvm_target(options: Mapping[str, str | int | list[str]], threads: int) -> Any:
+def tvm_target(options: Mapping[str, object], threads: int) -> Any:
     """Return the TVM target; ``mcpu: native`` becomes this CPU as LLVM names it.
 
     Args:
