@@ -18,6 +18,7 @@ ACCEPTED_RISK = "whoever reaches this tracker can run code on its boards"
 _Positive: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _NotNegative: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _Text: TypeAlias = Annotated[str, Field(min_length=1)]
+_TvmOption: TypeAlias = str | int | list[str]
 
 
 class EnergyModel(BaseModel):
@@ -78,6 +79,7 @@ class TargetSpec(BaseModel):
         backend: Registered target backend: ``tvm``, ``onnxruntime`` or a plug-in's.
         threads: Threads an inference may use.
         tvm_target: Options of the TVM target, such as ``mcpu``; ``mcpu: native`` is this CPU.
+            Code for a GPU needs a ``host``, the options of the CPU beside it.
         linker: C++ compiler that links for the board, such as ``aarch64-linux-gnu-g++``;
             this computer's own by default.
         rpc: Where boards register; without it the target is this computer.
@@ -93,7 +95,7 @@ class TargetSpec(BaseModel):
     description: _Text
     backend: _Text
     threads: Annotated[int, Field(ge=1)] = 1
-    tvm_target: dict[str, str | int | list[str]] = {}
+    tvm_target: dict[str, _TvmOption | dict[str, _TvmOption]] = {}
     linker: _Text | None = None
     rpc: Rpc | None = None
     clock_khz: Annotated[int, Field(ge=1)] | Literal["max"] | None = None
