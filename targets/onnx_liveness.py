@@ -24,7 +24,8 @@ def peak_activation_bytes(model: onnx.ModelProto) -> int:
     the last one that reads it; inputs and outputs live throughout. Views take no
     memory of their own, and element-wise operators write over an input of the same
     size that nothing reads later. Workspaces inside operators are not known and not
-    counted, fused operators are counted apart: an estimate of any runtime's peak.
+    counted, fused operators are counted apart: an estimate of any runtime's peak. Between
+    quantized operators only the integers count, as runtimes fuse the conversions.
 
     Args:
         model: With static shapes. Constants are not activations.
@@ -32,7 +33,9 @@ def peak_activation_bytes(model: onnx.ModelProto) -> int:
     Raises:
         ValueError: If a tensor's shape cannot be inferred.
     """
-    graph = onnx.shape_inference.infer_shapes(model).graph
+    graph = onnx.GraphProto()
+    graph.CopyFrom(onnx.shape_inference.infer_shapes(model).graph)
+    _fuse_conversions(graph)
     constants = {tensor.name for tensor in graph.initializer}
     constants |= {node.output[0] for node in graph.node if node.op_type == "Constant"}
     size = _tensor_bytes(graph)
@@ -57,6 +60,36 @@ def peak_activation_bytes(model: onnx.ModelProto) -> int:
         for name in [n for n in live if last_read.get(n, -1) <= index and n not in kept]:
             del live[name]
     return peak
+
+
+def _fuse_conversions(graph: onnx.GraphProto) -> None:
+    """Let operators read and write the integers that conversions around them stand for."""
+    outputs = {value.name for value in graph.output}
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    written = {name for node in graph.node for name in node.output}
+    alias: dict[str, str] = {}
+    fused = []
+    for node in graph.node:
+        source, target = node.input[0] if node.input else "", node.output[0]
+        if node.op_type == "DequantizeLinear" and target not in outputs:
+            alias[target] = source
+            fused.append(node)
+        elif node.op_type == "QuantizeLinear" and source in written - outputs:
+            if any(reader.op_type != "QuantizeLinear" for reader in readers[source]):
+                continue
+            alias[source] = target
+            fused.append(node)
+    for node in fused:
+        graph.node.remove(node)
+    for node in graph.node:
+        for names in (node.input, node.output):
+            for index, name in enumerate(names):
+                while name in alias:
+                    name = alias[name]
+                names[index] = name
 
 
 def _shares(

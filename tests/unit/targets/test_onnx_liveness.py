@@ -68,3 +68,19 @@ def test_element_size_counts() -> None:
     wide = graph.node("Cast", "x", to=onnx.TensorProto.DOUBLE)
     y = graph.node("Cast", graph.node("Relu", wide), to=onnx.TensorProto.FLOAT)
     assert peak_activation_bytes(graph.build(y)) == 8 * 4 + 8 * np.dtype("f8").itemsize + 8 * 4
+
+
+def test_between_quantized_operators_only_integers_count() -> None:
+    graph = GraphBuilder((1, 2, 4, 4))
+    scale, zero = graph.constant(np.float32(0.1)), graph.constant(np.int8(0))
+
+    def quantized(x: str) -> str:
+        return graph.node(
+            "DequantizeLinear", graph.node("QuantizeLinear", x, scale, zero), scale, zero
+        )
+
+    y = quantized(graph.conv(quantized("x"), (2, 8)))
+    y = quantized(graph.conv(y, (8, 16)))
+    # the float input stays; 8 + 16 channels of 16 one-byte values are the largest pair,
+    # then 16 channels become floats at the output
+    assert peak_activation_bytes(graph.build(y)) == 16 * (4 * 2 + 16 + 4 * 16)
