@@ -37,6 +37,9 @@ the other way, and the step is passed on: ONNX Runtime differs from itself by up
 QUANTIZED_TYPICAL_TOLERANCE = 0.02
 """What the median difference over all inputs may be: mostly, nothing lies between two steps."""
 
+QUANTIZED_LEAST_SIGNAL = 5 * QUANTIZED_TYPICAL_TOLERANCE
+"""As `LEAST_SIGNAL`, of a quantized model."""
+
 _N_INPUTS = 4
 _SEED = 20
 
@@ -178,7 +181,7 @@ def _require_live(reference: Reference) -> None:
         if not np.isfinite(scale):
             raise ParityError(f"output {index} is not finite for random inputs")
         signal = max(float(np.abs(other - outputs[0]).max()) for other in outputs[1:])
-        least = QUANTIZED_TOLERANCE if reference.quantized else LEAST_SIGNAL
+        least = QUANTIZED_LEAST_SIGNAL if reference.quantized else LEAST_SIGNAL
         if signal < least * scale or scale == 0:
             raise ParityError(
                 f"output {index} hardly depends on the input (it changes by {signal:.2g}, "

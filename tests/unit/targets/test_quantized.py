@@ -22,7 +22,9 @@ def quantized_model() -> onnx.ModelProto:
 
     y = graph.node("Relu", graph.conv(quantized("x", 0.03), (3, 16), (3, 3)))
     y = quantized(graph.conv(quantized(y, 0.03), (16, 16)), 0.03)
-    return graph.build(quantized(graph.classifier(y, 16, 10), 0.02))
+    flat = graph.node("Flatten", y, axis=1)
+    logits = graph.node("Gemm", flat, graph.weight(10, 16 * 64), graph.weight(10), transB=1)
+    return graph.build(quantized(logits, 0.02))
 
 
 def test_a_model_with_scales_is_quantized_and_one_without_is_not() -> None:
