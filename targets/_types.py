@@ -22,6 +22,9 @@ Provenance: TypeAlias = Literal["measured", "emulated", "vendor_estimate", "pred
 Boundary: TypeAlias = Literal["inference_net", "inference_gross", "system"]
 """What an energy includes: without idle power, with it, or the whole product."""
 
+Flag: TypeAlias = Literal["clock_unknown", "clock_unpinned", "loaded", "throttled", "drifting"]
+"""A doubt about a measurement; see `Measurement.disturbed` for those that disqualify it."""
+
 FailureStage: TypeAlias = Literal[
     "compile", "parity", "connect", "upload", "run", "timeout", "meter"
 ]
@@ -90,6 +93,7 @@ class Measurement:
         device_state: Threads, governor, clock, load, toolchain versions.
         measured_at: ISO 8601 time, UTC.
         energy_j: One entry per energy trial; ``None`` without a meter.
+        flags: Doubts about it.
     """
 
     target: str
@@ -103,6 +107,12 @@ class Measurement:
     device_state: Mapping[str, str | int | float | None] = field(default_factory=dict)
     measured_at: str = ""
     energy_j: tuple[float, ...] | None = None
+    flags: tuple[Flag, ...] = ()
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether the device changed its speed meanwhile, so that it should be repeated."""
+        return "throttled" in self.flags or "drifting" in self.flags
 
     @property
     def latency_median_s(self) -> float:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
-from targets._types import Failure, MeasureConfig, Measurement
+from targets._types import Failure, Flag, MeasureConfig, Measurement
 
 SCHEMA_VERSION = 1
 Result: TypeAlias = Measurement | Failure
@@ -52,6 +52,9 @@ def measurement_from_dict(data: Mapping[str, Any]) -> Measurement:
 
 def _measurement(fields: dict[str, Any]) -> Measurement:
     energy = fields.pop("energy_j", None)
+    flags = tuple(fields.pop("flags", ()))
+    if unknown := set(flags) - set(get_args(Flag)):
+        raise ValueError(f"flags: unknown {', '.join(map(repr, sorted(unknown)))}")
     latency_s = tuple(float(value) for value in fields.pop("latency_s"))
     if not latency_s or min(latency_s) <= 0:
         raise ValueError("latency_s: wanted positive numbers")
@@ -59,4 +62,5 @@ def _measurement(fields: dict[str, Any]) -> Measurement:
         **fields | {"config": MeasureConfig(**fields["config"])},
         latency_s=latency_s,
         energy_j=None if energy is None else tuple(float(value) for value in energy),
+        flags=flags,
     )

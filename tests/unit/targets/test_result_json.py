@@ -33,9 +33,14 @@ def measurement(latency_s: tuple[float, ...] = (1e-3, 2e-3)) -> Measurement:
     )
 
 
-@given(latency_s=st.lists(seconds, min_size=1, max_size=20), energy=st.none() | st.just((1.0,)))
-def test_a_measurement_survives_json_exactly(latency_s, energy) -> None:
-    original = Measurement(**{**vars(measurement(tuple(latency_s))), "energy_j": energy})
+@given(
+    latency_s=st.lists(seconds, min_size=1, max_size=20),
+    energy=st.none() | st.just((1.0,)),
+    flags=st.sampled_from([(), ("drifting",), ("clock_unknown", "loaded")]),
+)
+def test_a_measurement_survives_json_exactly(latency_s, energy, flags) -> None:
+    plain = vars(measurement(tuple(latency_s)))
+    original = Measurement(**{**plain, "energy_j": energy, "flags": flags})
     assert measurement_from_dict(json.loads(json.dumps(result_to_dict(original)))) == original
 
 
@@ -46,12 +51,28 @@ def test_a_measurement_survives_json_exactly(latency_s, energy) -> None:
         ({"kind": "opinion"}, "kind: wanted 'measurement' or 'failure', got 'opinion'"),
         ({"latency_s": []}, "latency_s: wanted positive numbers"),
         ({"latency_s": [-1.0]}, "latency_s: wanted positive numbers"),
+        ({"flags": ["tired"]}, "flags: unknown 'tired'"),
+        ({"flags": 1}, "not a measurement: "),
         ({"surprise": 1}, "unexpected keyword argument 'surprise'"),
     ],
 )
 def test_what_is_no_result_is_refused_with_the_reason(change, message) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         result_from_dict(result_to_dict(measurement()) | change)
+
+
+def test_a_measurement_from_before_there_were_flags_has_none() -> None:
+    document = result_to_dict(measurement())
+    del document["flags"]
+    assert measurement_from_dict(document) == measurement()
+
+
+@pytest.mark.parametrize(
+    ("flags", "disturbed"),
+    [((), False), (("clock_unknown", "loaded"), False), (("loaded", "throttled"), True)],
+)
+def test_only_a_change_of_speed_disqualifies(flags, disturbed) -> None:
+    assert Measurement(**{**vars(measurement()), "flags": flags}).disturbed == disturbed
 
 
 def test_a_failure_is_no_measurement() -> None:
