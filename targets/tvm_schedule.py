@@ -251,14 +251,14 @@ def _schedule_reduction(
     schedule.vectorize(lanes)
     schedule.unroll(pixels_inner)
     schedule.unroll(vectors)
+    if tiling.cores > 1 and work >= _PARALLEL_WORK:
+        schedule.parallel(schedule.fuse(*around[:-1]))
     if reduced:
         # after vectorizing, so that the initialization is vectorized alike
         schedule.decompose_reduction(block, reduced[0])
     if tile.unroll_window:
         for loop in _window(reduced):
             schedule.unroll(loop)
-    if tiling.cores > 1 and work >= _PARALLEL_WORK:
-        schedule.parallel(schedule.fuse(*around[:-1]))
 
 
 def _schedule_producers(schedule: Schedule, producers: list[Block], tiling: Tiling) -> None:

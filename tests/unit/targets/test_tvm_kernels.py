@@ -13,9 +13,9 @@ from tvm import relax
 
 from targets.parity import random_inputs
 from targets.testing import GraphBuilder, run_onnxruntime
-from targets.tvm_build import Library, build_library, fuse, tiling_for, tvm_target
-from targets.tvm_kernels import KernelCache, kernels_of
-from targets.tvm_schedule import schedule_kernel
+from targets.tvm_build import Library, build_library, fuse, link, tiling_for, tvm_target
+from targets.tvm_kernels import KernelCache, kernels_of, object_code
+from targets.tvm_schedule import schedule_kernel, tile_candidates, tile_variants
 
 NATIVE = tvm_target({"mcpu": "native"}, threads=1)
 # float32 sums of up to a few hundred terms in another order: 1e-6 of the scale at most
@@ -164,3 +164,54 @@ def test_scheduling_changes_no_signature():
     for function in kernels_of(fused).values():
         scheduled = schedule_kernel(function, tiling_for(NATIVE))
         assert [str(p.ty) for p in function.params] == [str(p.ty) for p in scheduled.params]
+
+
+@settings(SLOW, max_examples=12)
+@given(
+    channels=st.tuples(odd_channels, odd_channels),
+    kernel=st.sampled_from([(1, 1), (3, 3), (5, 3)]),
+    stride=st.integers(1, 2),
+    size=st.tuples(st.integers(1, 13), st.integers(3, 25)),
+    depthwise=st.booleans(),
+)
+def test_every_tile_the_tuner_may_try_is_right(channels, kernel, stride, size, depthwise, tmp_path):
+    n_in, n_out = (channels[0], channels[0]) if depthwise else channels
+    graph = GraphBuilder((1, n_in, *size))
+    y = graph.conv("x", (n_in, n_out), kernel, (stride, stride), groups=n_in if depthwise else 1)
+    module = fuse(graph.build(graph.clip(y, 0, 6)))
+    tiling = tiling_for(NATIVE)
+    for name, function in kernels_of(module).items():
+        candidates = tile_candidates(function, tiling)
+        tiles = {t for c in candidates for t in (c, *tile_variants(function, c))}
+        variants = {
+            f"tile{i}": schedule_kernel(function, tiling, tile) for i, tile in enumerate(tiles)
+        }
+        folder = tmp_path / str(abs(hash((name, channels, kernel, stride, size, depthwise))))
+        folder.mkdir(exist_ok=True)
+        (folder / "kernels.o").write_bytes(object_code({name: function, **variants}, NATIVE))
+        link(folder / "kernels.so", [folder / "kernels.o"], None)
+        library = tvm.runtime.load_module(str(folder / "kernels.so"))
+        outputs = {symbol: call(library[symbol], function) for symbol in (name, *variants)}
+        scale = max(1.0, float(np.abs(outputs[name]).max()))
+        for symbol in variants:
+            np.testing.assert_allclose(
+                outputs[symbol], outputs[name], rtol=0, atol=TOLERANCE * scale
+            )
+
+
+def call(kernel: Any, function: Any) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    shapes = [tuple(int(extent) for extent in p.shape) for p in function.params]
+    tensors = [tvm.runtime.tensor(rng.standard_normal(s, dtype=np.float32)) for s in shapes]
+    kernel(*tensors)
+    return tensors[-1].numpy()
+
+
+def test_code_for_two_cores_is_right(tmp_path):
+    graph = GraphBuilder((1, 3, 40, 40))
+    y = graph.clip(graph.conv("x", (3, 48), (3, 3)), 0, 6)
+    y = graph.clip(graph.conv(y, (48, 48), (3, 3), groups=48), 0, 6)
+    model = graph.build(graph.classifier(graph.conv(y, (48, 40)), 40, 10))
+    two_cores = tvm_target({"mcpu": "native"}, threads=2)
+    assert tiling_for(two_cores).cores == 2
+    assert check(model, tmp_path, two_cores) == ()
