@@ -1,4 +1,4 @@
-"""Artifacts and measurements, kept by what they were made from."""
+"""Artifacts and results, kept by what they were made from."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import os
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from targets._types import Artifact, MeasureConfig, Measurement
+from targets._types import Artifact, Failure, MeasureConfig, Measurement
 from targets.atomic_file import write_atomically
 from targets.device_state import cpu_model, toolchain_versions
-from targets.result_json import measurement_from_dict, result_to_dict
+from targets.measurement_log import MeasurementLog
 from targets.spec import TargetSpec
 
 _log = logging.getLogger(__name__)
@@ -25,8 +25,17 @@ def default_cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hwnas"
 
 
+def open_measurement_log(folder: Path | None = None) -> MeasurementLog:
+    """Return the log that all targets of a cache folder share.
+
+    Args:
+        folder: Of the cache, `default_cache_dir` by default.
+    """
+    return MeasurementLog((folder or default_cache_dir()) / "measurements.jsonl")
+
+
 class Cache:
-    """Content-addressed store; an entry that is damaged counts as missing.
+    """Artifacts by content, and the log of results; what is damaged counts as missing.
 
     Args:
         spec: Target whose entries these are.
@@ -40,6 +49,7 @@ class Cache:
     ) -> None:
         self.folder = folder or default_cache_dir()
         self._suffix = suffix
+        self._measurements = open_measurement_log(folder)
         self._context = json.dumps(
             [spec.fingerprint, code_version, cpu_model(), toolchain_versions()], sort_keys=True
         )
@@ -71,27 +81,22 @@ class Cache:
         return stored
 
     def measurement(self, artifact: Artifact, config: MeasureConfig) -> Measurement | None:
-        """Return an earlier measurement of an artifact, taken the same way."""
-        path = self._measurement_path(artifact, config)
-        try:
-            return measurement_from_dict(json.loads(path.read_bytes()))
-        except FileNotFoundError:
-            return None
-        except ValueError as error:
-            _log.warning("%s: ignored a damaged cache entry (%s)", path, error)
-            return None
+        """Return the newest undisturbed measurement of an artifact, taken the same way."""
+        return self._measurements.newest(self._measurement_key(artifact, config))
 
     def store_measurement(self, artifact: Artifact, measurement: Measurement) -> None:
-        """Keep a measurement."""
-        path = self._measurement_path(artifact, measurement.config)
-        write_atomically(path, json.dumps(result_to_dict(measurement)).encode())
+        """Record a measurement."""
+        self._measurements.append(self._measurement_key(artifact, measurement.config), measurement)
+
+    def store_failure(self, failure: Failure) -> None:
+        """Record a failure; it is never looked up, so that the next try is a real one."""
+        self._measurements.append(self._key(failure.model_sha256), failure)
 
     def _artifact_path(self, model_sha256: str) -> Path:
         return self.folder / "artifacts" / f"{self._key(model_sha256)}{self._suffix}"
 
-    def _measurement_path(self, artifact: Artifact, config: MeasureConfig) -> Path:
-        key = self._key(artifact.sha256, json.dumps(asdict(config), sort_keys=True))
-        return self.folder / "measurements" / f"{key}.json"
+    def _measurement_key(self, artifact: Artifact, config: MeasureConfig) -> str:
+        return self._key(artifact.sha256, json.dumps(asdict(config), sort_keys=True))
 
     def _key(self, *parts: str) -> str:
         return hashlib.sha256("\n".join((self._context, *parts)).encode()).hexdigest()

@@ -218,7 +218,9 @@ class CachedTarget(ABC):
         return self._failure(stage, reason, artifact.model_sha256)
 
     def _failure(self, stage: FailureStage, reason: object, model_sha256: str) -> Failure:
-        return Failure(self.name, stage, last_line(reason), model_sha256)
+        failure = Failure(self.name, stage, last_line(reason), model_sha256)
+        self._cache.store_failure(failure)
+        return failure
 
 
 def _sample(loaded: LoadedModel, artifact: Artifact, config: MeasureConfig) -> tuple[float, ...]:

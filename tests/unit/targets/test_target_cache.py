@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 import targets
-from targets import Artifact, MeasureConfig, Measurement, write_atomically
-from targets.cache import Cache, default_cache_dir
+from targets import Artifact, Failure, MeasureConfig, Measurement, write_atomically
+from targets.cache import Cache, default_cache_dir, open_measurement_log
 
 SPEC = targets.load_spec("host")
 
@@ -72,14 +72,40 @@ def test_a_measurement_is_found_by_artifact_and_settings(cache: Cache, artifact:
     assert cache.measurement(replace(artifact, sha256="other"), MeasureConfig()) is None
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b'{"schema_version": 1}', b"\xff"])
-def test_a_damaged_measurement_counts_as_missing(
-    content: bytes, cache: Cache, artifact: Artifact, tmp_path: Path
+def test_another_target_does_not_find_a_measurement(
+    cache: Cache, artifact: Artifact, tmp_path: Path
 ) -> None:
     cache.store_measurement(artifact, measurement(artifact))
-    (path,) = (tmp_path / "cache" / "measurements").iterdir()
-    path.write_bytes(content)
+    other = Cache(SPEC.model_copy(update={"threads": 2}), "v1", ".so", tmp_path / "cache")
+    assert other.measurement(artifact, MeasureConfig()) is None
+
+
+def test_the_newest_measurement_counts_and_earlier_ones_are_kept(
+    cache: Cache, artifact: Artifact, tmp_path: Path
+) -> None:
+    for latency_s in (1e-3, 2e-3):
+        cache.store_measurement(artifact, measurement(artifact, latency_s))
+    found = cache.measurement(artifact, MeasureConfig())
+    assert found == measurement(artifact, 2e-3)
+    assert len(list(open_measurement_log(tmp_path / "cache").heads())) == 2
+
+
+def test_a_disturbed_measurement_is_kept_but_not_found(cache: Cache, artifact: Artifact) -> None:
+    clean = measurement(artifact)
+    cache.store_measurement(artifact, replace(clean, flags=("drifting",)))
     assert cache.measurement(artifact, MeasureConfig()) is None
+    cache.store_measurement(artifact, clean)
+    cache.store_measurement(artifact, replace(clean, flags=("throttled",)))
+    assert cache.measurement(artifact, MeasureConfig()) == clean
+
+
+def test_a_failure_is_recorded_but_never_found(
+    cache: Cache, artifact: Artifact, tmp_path: Path
+) -> None:
+    cache.store_failure(Failure("host", "run", "it fell over", artifact.model_sha256))
+    assert cache.measurement(artifact, MeasureConfig()) is None
+    (head,) = open_measurement_log(tmp_path / "cache").heads()
+    assert head.fields["message"] == "it fell over"
 
 
 def test_a_full_disk_says_which_file_and_leaves_nothing_behind(
