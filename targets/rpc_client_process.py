@@ -18,8 +18,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from targets.board_server import READ_FILE, use_runtime_only
 from targets.npz import pack, unpack
-from targets.rpc_process import READ_FILE, import_only_the_runtime
 from targets.rpc_tracker import Board, NoBoardError, Tracker
 from targets.target_errors import last_line
 
@@ -193,7 +193,7 @@ def _answer(handle: Callable[..., Any], request: dict[str, Any], content: bytes)
 
 def main() -> None:
     """Answer requests until standard input closes."""
-    import_only_the_runtime()
+    use_runtime_only()
     client = _Client()
     while line := sys.stdin.buffer.readline():
         request = json.loads(line)
