@@ -17,6 +17,7 @@ ENTRY_POINT_GROUP = "hwnas.target_backends"
 _BUILT_IN = {
     "tvm": "targets.tvm_target:TvmTarget",
     "onnxruntime": "targets.onnxruntime_target:OnnxRuntimeTarget",
+    "replay": "targets.replay_target:ReplayTarget",
 }
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import ipaddress
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 BOARDS = Path(__file__).parent / "boards"
 
@@ -69,6 +70,17 @@ class Rpc(BaseModel):
     wait_s: _Positive = 10.0
     accept_risk: str | None = None
 
+    @model_validator(mode="after")
+    def _accept_risk(self) -> Rpc:
+        host = self.tracker.rpartition(":")[0].strip("[]")
+        if not _is_loopback(host) and self.accept_risk != ACCEPTED_RISK:
+            raise ValueError(
+                f"tracker {self.tracker} is not on loopback, and TVM's RPC has no authentication. "
+                "Reach it through an SSH tunnel, such as ssh -L 9190:127.0.0.1:9190, "
+                f"or, in a network you trust, add accept_risk: {ACCEPTED_RISK}"
+            )
+        return self
+
 
 class TargetSpec(BaseModel):
     """Description of a target.
@@ -76,7 +88,7 @@ class TargetSpec(BaseModel):
     Args:
         name: Of the target; what measurements and predictors are filed under.
         description: One line for people.
-        backend: Registered target backend: ``tvm``, ``onnxruntime`` or a plug-in's.
+        backend: Registered target backend: ``tvm``, ``onnxruntime``, ``replay`` or a plug-in's.
         threads: Threads an inference may use.
         tvm_target: Options of the TVM target, such as ``mcpu``; ``mcpu: native`` is this CPU.
             Code for a GPU needs a ``host``, the options of the CPU beside it.
@@ -87,6 +99,8 @@ class TargetSpec(BaseModel):
             clock is left alone, and measurements are flagged where it may wander.
         provenance: What its latencies are: ``measured``, or ``emulated``.
         energy_model: Used while no power meter is attached.
+        recording: What ``replay`` answers from: an exported measurement log, or a run's
+            ``measurements.jsonl``. In a file, relative to it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -101,12 +115,20 @@ class TargetSpec(BaseModel):
     clock_khz: Annotated[int, Field(ge=1)] | Literal["max"] | None = None
     provenance: Literal["measured", "emulated"] = "measured"
     energy_model: EnergyModel
+    recording: Path | None = None
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over everything that can change a measurement."""
-        content = self.model_dump_json(exclude={"description", "energy_model"})
+        """SHA-256 over everything in it that can change a measurement, no matter where it lies."""
+        content = self.model_dump_json(exclude={"description", "energy_model", "recording"})
         return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def names() -> tuple[str, ...]:
@@ -146,9 +168,12 @@ def _read(path: Path) -> TargetSpec:
     if not isinstance(document, dict):
         raise ValueError(f"{path}: wanted a mapping of keys, got {type(document).__name__}")
     try:
-        return TargetSpec.model_validate(document)
+        spec = TargetSpec.model_validate(document)
     except ValidationError as error:
         raise ValueError(f"{path}: {_one_line(error)}") from None
+    if spec.recording is None:
+        return spec
+    return spec.model_copy(update={"recording": path.parent / spec.recording})
 
 
 def _one_line(error: ValidationError) -> str:
@@ -158,6 +183,8 @@ def _one_line(error: ValidationError) -> str:
         return f"{key}: unknown key.{_did_you_mean(str(first['loc'][-1]), _known(first['loc']))}"
     if first["type"] == "missing":
         return f"{key}: missing"
+    if first["type"] == "value_error":
+        return f"{key}: {first['ctx']['error']}"
     return f"{key}: {first['msg']}, got {first['input']!r}"
 
 
