@@ -35,6 +35,8 @@ READ_FILE = "hwnas.read_file"
 
 _PING_S = 2.0
 _RETRY_S = 1.0
+_WATCH_S = 0.01
+_GRACE_S = 1.0
 _HANDSHAKE_TIMEOUT_S = 10.0
 # a match key that was taken but not shown for so long is replaced
 _UNUSED_PERIODS = 3
@@ -186,15 +188,21 @@ class BoardServer:
                 say(f"session ended: {error}")
             finally:
                 os._exit(0)
-        end = None if timeout_s is None else time.monotonic() + timeout_s
+        end = float("inf") if timeout_s is None else time.monotonic() + timeout_s
+        hung_up = select.poll()
+        hung_up.register(connection, select.POLLRDHUP)
         while os.waitpid(child, os.WNOHANG) == (0, 0):
-            if end is not None and time.monotonic() > end:
-                say(f"session killed: longer than {timeout_s:g} s")
+            # an ending child interrupts no sleep: poll, seldom enough not to disturb
+            time.sleep(_WATCH_S)
+            if hung_up.poll(0):
+                # its client is gone, maybe in the middle of a measurement of hours
+                end = min(end, time.monotonic() + _GRACE_S)
+                hung_up.unregister(connection)
+            if time.monotonic() > end:
+                say("session killed: its time is over, or its client is gone")
                 os.kill(child, signal.SIGKILL)
                 os.waitpid(child, 0)
                 return
-            # an ending child interrupts no sleep: poll, seldom enough not to disturb
-            time.sleep(0.01)
 
 
 def serve_session(connection: socket.socket, folder: str) -> None:

@@ -209,6 +209,8 @@ class CachedTarget(ABC):
                 with self._open(artifact, timeout_s) as loaded:
                     return work(loaded)
             except DeviceRefusedError as error:
+                if reason:  # no device is left to try again on: the loss is what matters
+                    return self._failure(stage, f"{reason}; {error}", artifact.model_sha256)
                 return self._failure(error.stage, error, artifact.model_sha256)
             except TimeoutError as error:
                 stage, reason = "timeout", last_line(error)

@@ -125,7 +125,7 @@ class Tracker:
         return Board(host, int(port), match_key)
 
     def _none_free(self, key: str, wait_s: float) -> str:
-        where = f"No free board with key {key!r} on tracker {self.address} after {wait_s:g} s"
+        where = f"No free board with key {key!r} on tracker {self.address} after {wait_s:.0f} s"
         try:
             keys, boards = self.keys(), self.boards(key)
         except OSError:
