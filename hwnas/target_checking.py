@@ -9,6 +9,7 @@ from typing import Any
 import targets
 from hwnas.errors import UserError
 from targets import Failure, Target, TargetSpec
+from targets.spec import Rpc
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,10 @@ def check_target(name: str) -> list[CheckStep]:
     live_batch_norm(network, space.input_shape, 0)
     (model,) = stage_models(network, space.input_shape)
     steps = [CheckStep("description", True, spec.description)]
+    if spec.rpc is not None:
+        steps.append(_check_tracker(spec.rpc))
+        if not steps[-1].ok:
+            return steps
     # a fresh cache: a check that reads an old result checks nothing
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -117,6 +122,32 @@ def check_target(name: str) -> list[CheckStep]:
         steps.append(CheckStep("device", True, _device(measurement.device_state)))
         steps.append(CheckStep("power meter", True, "none: energy is modelled, never measured"))
     return steps
+
+
+def _check_tracker(rpc: Rpc) -> CheckStep:
+    """Ask the tracker for its boards, without taking one."""
+    from targets.rpc_tracker import NoBoardError, Tracker
+
+    host, _, port = rpc.tracker.rpartition(":")
+    try:
+        tracker = Tracker(host.strip("[]"), int(port))
+        try:
+            boards, keys, n_free = tracker.boards(rpc.key), tracker.keys(), tracker.n_free(rpc.key)
+        finally:
+            tracker.close()
+    except (NoBoardError, OSError) as error:
+        return CheckStep("tracker", False, str(error))
+    if not boards:
+        known = f"keys there: {', '.join(keys)}" if keys else "no board is registered there"
+        return CheckStep(
+            "tracker",
+            False,
+            f"{rpc.tracker} answers, but no board has the key {rpc.key!r} ({known}). On the "
+            f"board: python3 board_server.py --tracker {rpc.tracker} --key {rpc.key}",
+        )
+    return CheckStep(
+        "tracker", True, f"{rpc.tracker}: {', '.join(boards)} with key {rpc.key!r}, {n_free} free"
+    )
 
 
 def to_dicts(steps: list[CheckStep]) -> list[dict[str, Any]]:
