@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from hwnas.errors import UnreachableError, UserError
     from hwnas.exporting import export
     from hwnas.front import Candidate, Metric, ParetoFront
+    from hwnas.measurement_export import export_measurements
+    from hwnas.measurement_listing import MeasurementQuery, list_measurements
     from hwnas.measuring import measure
     from hwnas.predicting import predict
     from hwnas.reporting import report
@@ -34,6 +36,9 @@ _HOME = {
     "report": "hwnas.reporting",
     "list_targets": "hwnas.target_checking",
     "check_target": "hwnas.target_checking",
+    "list_measurements": "hwnas.measurement_listing",
+    "export_measurements": "hwnas.measurement_export",
+    "MeasurementQuery": "hwnas.measurement_listing",
     "doctor": "hwnas.diagnosis",
     "Candidate": "hwnas.front",
     "Metric": "hwnas.front",
@@ -58,6 +63,9 @@ __all__ = [
     "report",
     "list_targets",
     "check_target",
+    "list_measurements",
+    "export_measurements",
+    "MeasurementQuery",
     "doctor",
     "Candidate",
     "Metric",

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Optional
+from typing import TYPE_CHECKING, Annotated, NoReturn, Optional
 
 import typer
 from rich.console import Console
 
+from hwnas.cli_output import Json, console, print_json
+from hwnas.cli_targets import targets_app
 from hwnas.errors import UserError
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 _INTERRUPTED = 130
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_LOG_WIDTH = 132
 
 app = typer.Typer(
     help="Hardware-aware neural architecture search, calibrated on your own board.",
@@ -28,10 +27,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-targets_app = typer.Typer(help="Boards: list, show, check.", no_args_is_help=True)
 app.add_typer(targets_app, name="targets")
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Predictors = Annotated[Path, typer.Option(help="Folder of calibrated predictors.")]
 
 
@@ -95,12 +92,12 @@ def search(
         )
         page = report(run.path)
     if json_:
-        _print_json(run.front())
+        print_json(run.front())
         return
-    console = _console()
-    console.print(front_table(run.front()))
-    console.print(f"Report: {page}", soft_wrap=True)
-    console.print(f"Next: hwnas export {run.path}", soft_wrap=True)
+    screen = console()
+    screen.print(front_table(run.front()))
+    screen.print(f"Report: {page}", soft_wrap=True)
+    screen.print(f"Next: hwnas export {run.path}", soft_wrap=True)
 
 
 @app.command()
@@ -135,11 +132,11 @@ def calibrate(
             progress=progress,
         )
     if json_:
-        _print_json({"predictor": str(folder), **fitted.report})
+        print_json({"predictor": str(folder), **fitted.report})
         return
-    console = _console()
-    console.print(calibration_table(fitted.report))
-    console.print(f"Predictors: {folder}", soft_wrap=True)
+    screen = console()
+    screen.print(calibration_table(fitted.report))
+    screen.print(f"Predictors: {folder}", soft_wrap=True)
 
 
 @app.command()
@@ -180,9 +177,9 @@ def tune(
             progress=progress,
         )
     if json_:
-        _print_json([result.to_dict() for result in results])
+        print_json([result.to_dict() for result in results])
     else:
-        _console().print(tuning_table(results))
+        console().print(tuning_table(results))
 
 
 @app.command()
@@ -202,9 +199,9 @@ def predict(
 
     result = run_predict(target, arch=arch, onnx=onnx, predictors=predictors).to_dict()
     if json_:
-        _print_json(result)
+        print_json(result)
     else:
-        _console().print(prediction_table(result))
+        console().print(prediction_table(result))
 
 
 @app.command()
@@ -219,9 +216,9 @@ def measure(
 
     result = run_measure(target, model).to_dict()
     if json_:
-        _print_json(result)
+        print_json(result)
     else:
-        _console().print(measurement_table(result))
+        console().print(measurement_table(result))
 
 
 @app.command()
@@ -236,7 +233,7 @@ def export(
 
     bundle = run_export(run, pick=pick, out=out)
     if json_:
-        _print_json(
+        print_json(
             {
                 "path": str(bundle.path),
                 "arch_id": bundle.candidate.architecture.arch_id,
@@ -244,10 +241,10 @@ def export(
             }
         )
         return
-    console = _console()
-    console.print(f"Bundle: {bundle.path}", soft_wrap=True)
+    screen = console()
+    screen.print(f"Bundle: {bundle.path}", soft_wrap=True)
     for runtime, error in bundle.max_error.items():
-        console.print(f"  {runtime}: outputs equal the trained network's to {error:.0e}")
+        screen.print(f"  {runtime}: outputs equal the trained network's to {error:.0e}")
 
 
 @app.command()
@@ -259,9 +256,9 @@ def report(
 
     page = run_report(run)
     if json_:
-        _print_json({"path": str(page)})
+        print_json({"path": str(page)})
     else:
-        _console().print(f"Report: {page}", soft_wrap=True)
+        console().print(f"Report: {page}", soft_wrap=True)
 
 
 @app.command()
@@ -274,58 +271,10 @@ def doctor(json_: Json = False) -> None:
 
     findings = run_doctor()
     if json_:
-        _print_json([asdict(finding) for finding in findings])
+        print_json([asdict(finding) for finding in findings])
     else:
-        _console().print(findings_table(findings))
+        console().print(findings_table(findings))
     if not all(finding.ok for finding in findings):
-        raise typer.Exit(3)
-
-
-@targets_app.command("list")
-def targets_list(json_: Json = False) -> None:
-    """List the targets that come with hwnas."""
-    from hwnas.tables import targets_table
-    from hwnas.target_checking import list_targets
-
-    specs = list_targets()
-    if json_:
-        _print_json([spec.model_dump(mode="json") for spec in specs])
-    else:
-        _console().print(targets_table(specs))
-
-
-@targets_app.command("show")
-def targets_show(
-    name: Annotated[str, typer.Argument(help="Target, or a path to its YAML file.")],
-    json_: Json = False,
-) -> None:
-    """Show one target's description."""
-    import yaml
-
-    from hwnas.target_checking import show_target
-
-    spec = show_target(name).model_dump(mode="json")
-    if json_:
-        _print_json(spec)
-    else:
-        _console().print(yaml.safe_dump(spec, sort_keys=False), end="", highlight=False)
-
-
-@targets_app.command("check")
-def targets_check(
-    name: Annotated[str, typer.Argument(help="Target, or a path to its YAML file.")],
-    json_: Json = False,
-) -> None:
-    """Compile, compare, run and time a small network on a target."""
-    from hwnas.tables import check_table
-    from hwnas.target_checking import check_target, to_dicts
-
-    steps = check_target(name)
-    if json_:
-        _print_json(to_dicts(steps))
-    else:
-        _console().print(check_table(steps))
-    if not steps[-1].ok:
         raise typer.Exit(3)
 
 
@@ -335,22 +284,11 @@ def _progress() -> ConsoleProgress:
     return ConsoleProgress(Console(stderr=True))
 
 
-def _console() -> Console:
-    # a pipe or log has no width; 80 columns would cut the tables
-    console = Console()
-    return console if console.is_terminal else Console(width=_LOG_WIDTH)
-
-
 def _parse_shape(text: str) -> tuple[int, ...]:
     parts = text.lower().split("x")
     if len(parts) != 3 or not all(part.isdigit() and int(part) > 0 for part in parts):
         raise UserError(f"--input {text}: wanted CxHxW, such as 3x32x32")
     return tuple(int(part) for part in parts)
-
-
-def _print_json(document: Any) -> None:
-    json.dump(document, sys.stdout, indent=1)
-    sys.stdout.write("\n")
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from hwnas.diagnosis import Finding
 from hwnas.target_checking import CheckStep
 from hwnas.tuning import TunedModel
 from hwnas.units import engineering, kibibytes, percent
-from targets import TargetSpec
+from targets import Failure, Record, TargetSpec
 
 Document = Mapping[str, Any]
+_SHA_DIGITS = 12
 
 
 def front_table(front: Document) -> Table:
@@ -160,6 +162,29 @@ def findings_table(findings: Sequence[Finding]) -> Table:
     for finding in findings:
         fix = "" if finding.ok else finding.fix
         table.add_row(finding.name, _mark(finding.ok), finding.detail, fix)
+    return table
+
+
+def records_table(records: Sequence[Record]) -> Table:
+    """Return one row per recorded measurement or failure."""
+    table = Table(caption=None if records else "Nothing recorded matches.")
+    for heading in ("time (UTC)", "target", "model"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("median", "P99", "n"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("flags, or what failed")
+    table.add_column("provenance")
+    for record in records:
+        result = record.result
+        time = record.recorded_at[:19].replace("T", " ")
+        cells = (time, result.target, result.model_sha256[:_SHA_DIGITS])
+        if isinstance(result, Failure):
+            why = escape(f"{result.stage}: {result.message}")
+            table.add_row(*cells, "-", "-", "-", f"[red]{why}[/]", "")
+        else:
+            latencies = (_seconds(result.latency_median_s), _seconds(result.latency_p99_s))
+            samples = str(len(result.latency_s))
+            table.add_row(*cells, *latencies, samples, ", ".join(result.flags), result.provenance)
     return table
 
 

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
         TunableTarget,
     )
     from targets.atomic_file import write_atomically
+    from targets.cache import open_measurement_log
     from targets.json_lines import JsonLines
+    from targets.measurement_log import MeasurementLog, Record, RecordHead
     from targets.result_json import measurement_from_dict, result_to_dict
     from targets.spec import EnergyModel, TargetSpec, load_spec, names
     from targets.tuning_database import TunedKernel
@@ -39,6 +41,10 @@ __all__ = [
     "Provenance",
     "Boundary",
     # on disk
+    "open_measurement_log",
+    "MeasurementLog",
+    "Record",
+    "RecordHead",
     "JsonLines",
     "result_to_dict",
     "measurement_from_dict",
@@ -52,6 +58,10 @@ _HOMES = {
     "TargetSpec": "spec",
     "EnergyModel": "spec",
     "TunedKernel": "tuning_database",
+    "open_measurement_log": "cache",
+    "MeasurementLog": "measurement_log",
+    "Record": "measurement_log",
+    "RecordHead": "measurement_log",
     "JsonLines": "json_lines",
     "result_to_dict": "result_json",
     "measurement_from_dict": "result_json",

@@ -24,7 +24,7 @@ _SAMPLES = b', "latency_s": ['
 
 
 @dataclass(frozen=True)
-class Head:
+class RecordHead:
     """A record without its samples.
 
     Args:
@@ -113,7 +113,7 @@ class MeasurementLog:
                 return record.result
         return None
 
-    def heads(self) -> Iterator[Head]:
+    def heads(self) -> Iterator[RecordHead]:
         """Yield all records, oldest first, without their samples."""
         seen = set()
         for line in self._lines.lines():
@@ -123,13 +123,13 @@ class MeasurementLog:
             seen.add(record_id)
             head, samples, _ = line.content.partition(_SAMPLES)
             fields = json.loads(head + b"}" if samples else head)
-            yield Head(self._place(line), line.offset, fields)
+            yield RecordHead(self._place(line), line.offset, fields)
 
-    def line(self, head: Head) -> bytes:
+    def line(self, head: RecordHead) -> bytes:
         """Return a record as it stands in the file, without its line feed."""
         return self._lines.line_at(head.offset)
 
-    def record(self, head: Head) -> Record:
+    def record(self, head: RecordHead) -> Record:
         """Return a whole record.
 
         Raises:

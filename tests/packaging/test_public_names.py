@@ -9,7 +9,8 @@ import pytest
 
 PUBLIC = {
     "hwnas": """
-        search calibrate predict measure export report list_targets check_target doctor
+        search tune calibrate predict measure export report list_targets check_target doctor
+        list_measurements export_measurements MeasurementQuery
         Candidate Metric ParetoFront UserError UnreachableError
         Architecture SearchSpace Workload Failure Measurement Target
     """,
@@ -19,8 +20,9 @@ PUBLIC = {
         UnknownOperatorError workloads_from_onnx
     """,
     "targets": """
-        create names load_spec Target TargetSpec EnergyModel
+        create names load_spec Target TargetSpec EnergyModel TunableTarget TunedKernel
         Artifact MeasureConfig Measurement Failure Provenance Boundary
+        open_measurement_log MeasurementLog Record RecordHead
         JsonLines result_to_dict measurement_from_dict write_atomically
     """,
     "latency_predictors": """
