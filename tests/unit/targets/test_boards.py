@@ -128,8 +128,8 @@ def test_a_boards_description_names_its_guide_and_what_was_tried(name: str) -> N
     content = (GUIDES / guide).read_text()
     assert f"hwnas targets check {name}" in content
     assert f"`{name}`" in (GUIDES / "README.md").read_text()
-    assert "ot yet tried on a" in text
-    assert "ot yet tried on a" in content
+    for words in (text, content):
+        assert re.search(r"[Nn]ot\s+yet\s+tried\s+on\s+a", words)
 
 
 def test_the_guides_link_only_to_what_exists() -> None:
