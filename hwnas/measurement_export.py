@@ -78,7 +78,7 @@ def _write_parquet(path: Path, log: MeasurementLog, heads: Sequence[RecordHead])
         import pyarrow.parquet
     except ImportError:
         raise UserError(
-            f"--export {path}: Parquet needs pyarrow. Run: pip install 'hwnas[parquet]'"
+            "--export: Parquet needs pyarrow. Run: pip install 'hwnas[parquet]'"
         ) from None
 
     schema = pyarrow.schema(_columns(pyarrow))
