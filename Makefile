@@ -1,12 +1,13 @@
 # make quickstart   a complete search on real data on this computer: report and exported winner
 # make test         lint, types, import rules, tests
+# make test-emulated  the tests that need an emulated board (Debian, root, a minute to build it)
 
 PYTHON ?= python3
 # one thread per process: the matrices are small, and tests run in two processes
 export OMP_NUM_THREADS ?= 1
 BIN := .venv/bin
 
-.PHONY: quickstart test lint format clean
+.PHONY: quickstart test test-emulated lint format clean
 
 quickstart: .venv/installed
 	$(BIN)/hwnas search experiments/quickstart.yaml $(if $(wildcard runs/quickstart/manifest.json),--resume)
@@ -15,6 +16,9 @@ quickstart: .venv/installed
 
 test: .venv/installed-dev lint
 	$(BIN)/pytest -n 2 --dist loadgroup
+
+test-emulated: .venv/installed-dev
+	$(BIN)/pytest -m emulated tests/emulated
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check

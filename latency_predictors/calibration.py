@@ -74,8 +74,14 @@ def calibrate(
         observer: Told of every result, for progress and logs.
 
     Raises:
-        CalibrationError: If fewer than 8 architectures could be measured.
+        CalibrationError: If the target's timings are no measurements, or fewer than 8
+            architectures could be measured.
     """
+    if target.spec.provenance != "measured":
+        raise CalibrationError(
+            f"target {target.name!r}: its timings are {target.spec.provenance}, and only "
+            "measured ones may calibrate a predictor"
+        )
     rng = np.random.default_rng(seed)
     fitting = covering_architectures(space, samples, rng)
     chosen = {arch.arch_id for arch in fitting}
