@@ -233,7 +233,7 @@ def test_the_report_is_written_by_the_search_and_again_on_demand(miniature: Mini
 
 def test_targets_are_listed_shown_and_checked(miniature: Miniature) -> None:
     names = [spec["name"] for spec in miniature.json("targets", "list")]
-    assert names == ["host", "host-onnxruntime"]
+    assert {"host", "host-onnxruntime", "raspberry-pi-4"} <= set(names)
     assert miniature.json("targets", "show", "host")["backend"] == "tvm"
     steps = miniature.json("targets", "check", "host-onnxruntime")
     assert all(step["ok"] for step in steps)
