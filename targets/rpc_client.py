@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from targets._types import FailureStage
 
 # loading runs code of the library
-_STAGES: dict[str, FailureStage] = {"open": "connect", "upload": "upload"}
+_STAGES: dict[str, FailureStage] = {
+    "request": "connect",
+    "connect": "connect",
+    "upload": "upload",
+}
 
 
 @dataclass(frozen=True)
@@ -61,33 +65,40 @@ class RpcClient:
 
     @property
     def address(self) -> str | None:
-        """Of the board on which a session is open."""
+        """Of the board on which a session is open, or was being opened when it got lost."""
         return self._address
 
     def open(
-        self, endpoint: Endpoint, session_timeout_s: float, avoid: Collection[str] = ()
+        self,
+        endpoint: Endpoint,
+        session_timeout_s: float,
+        avoid: Collection[str] = (),
+        suspects: Collection[str] = (),
     ) -> RpcSession:
         """Return the open session, or open one.
 
         Args:
             endpoint: Where to find a board.
-            avoid: Addresses of boards not to take.
             session_timeout_s: After which the board ends a new session by itself; 0 for never.
+            avoid: Addresses of boards not to take.
+            suspects: Addresses of boards to take only if no other is free.
         """
-        if self._address is None or not self.process_ids:
+        if not self.process_ids:
             self.kill()
             self._processes.append(ChildProcess("targets.rpc_client_process"))
-            answer, _ = self.ask(
-                "open",
+        if self._address is None:
+            board, _ = self.ask(
+                "request",
                 host=endpoint.host,
                 port=endpoint.port,
                 key=endpoint.key,
-                device=endpoint.device,
                 wait_s=endpoint.wait_s,
-                session_timeout_s=session_timeout_s,
                 avoid=list(avoid),
+                suspects=list(suspects),
             )
-            self._address = answer["address"]
+            # known before anything is asked of it: it may not even answer
+            self._address = board["address"]
+            self.ask("connect", device=endpoint.device, session_timeout_s=session_timeout_s)
         return RpcSession(self)
 
     def close_session(self) -> None:
@@ -96,8 +107,12 @@ class RpcClient:
             self._address = None
             self.ask("close")
 
+    def interrupt(self) -> None:
+        """Kill the process, whatever it waits for: from another thread, whose owner gets told."""
+        _kill_all(self._processes)
+
     def kill(self) -> None:
-        """Kill the process, whatever it waits for; `open` starts another."""
+        """Kill the process and forget the board; `open` starts another."""
         self._address = None
         _kill_all(self._processes)
 

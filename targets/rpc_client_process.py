@@ -24,8 +24,7 @@ from targets.rpc_tracker import Board, NoBoardError, Tracker
 from targets.target_errors import last_line
 
 Arrays: TypeAlias = "tuple[NDArray[np.float32], ...]"
-# after which a board given back is free again, or another one's turn comes
-_GIVEN_BACK_S = 0.2
+_DOWNLOAD = "tvm.rpc.server.download"
 _RPC_DEVICES = {"cpu": "cpu", "cuda": "cuda", "opencl": "cl"}
 
 
@@ -33,60 +32,63 @@ class _Client:
     """Serves requests; keeps a session and the last library loaded in it."""
 
     def __init__(self) -> None:
+        self._board: Board | None = None
         self._session: Any = None
         self._device: Any = None
         self._library: Any = None
         self._machine: Any = None
         self._name = ""
         self._read_file: Any = None
+        self._can_download = False
         self._numbers = itertools.count()
 
-    def open(self, request: dict[str, Any], _: bytes) -> dict[str, Any]:
-        """Get a board from a tracker and open a session on it."""
+    def request(self, request: dict[str, Any], _: bytes) -> dict[str, Any]:
+        """Let a tracker promise a board."""
         tracker = Tracker(request["host"], request["port"])
         try:
-            board = self._request_board(tracker, request)
+            self._board = _choose(tracker, request)
         finally:
             tracker.close()
+        return {"address": self._board.address}
+
+    def connect(self, request: dict[str, Any], _: bytes) -> dict[str, Any]:
+        """Open a session on the board that was promised."""
+        from tvm import rpc
+
+        if self._board is None:
+            raise RuntimeError("no board was promised")
+        self._session = rpc.connect(
+            self._board.host,
+            self._board.port,
+            self._board.match_key,
+            request["session_timeout_s"],
+        )
         self._device = getattr(self._session, _RPC_DEVICES[request["device"]])(0)
         self._read_file = self._function(READ_FILE)
-        return {"address": board.address}
-
-    def _request_board(self, tracker: Tracker, request: dict[str, Any]) -> Board:
-        """Give back boards to avoid until another is free."""
-        key, wait_s, avoid = request["key"], request["wait_s"], set(request["avoid"])
-        end = time.monotonic() + wait_s
-        while True:
-            boards = tracker.boards(key)
-            if boards and avoid.issuperset(boards):
-                raise NoBoardError(
-                    f"every board with key {key!r} on tracker {tracker.address} failed "
-                    f"repeatedly and is in quarantine: {', '.join(boards)}. Restart their servers"
-                )
-            board = tracker.request(key, max(0.0, end - time.monotonic()))
-            try:
-                self._session = _connect(board, request["session_timeout_s"])
-            except RuntimeError as error:
-                raise RuntimeError(f"{board.address}: {last_line(error)}") from error
-            if board.address not in avoid:
-                return board
-            self._session = None
-            time.sleep(_GIVEN_BACK_S)
+        self._can_download = self._function(_DOWNLOAD) is not None
+        return {}
 
     def close(self, _: dict[str, Any], __: bytes) -> dict[str, Any]:
         """Give the board back."""
         self._machine = self._library = self._read_file = None
-        self._device = self._session = None
+        self._device = self._session = self._board = None
+        self._name = ""
         return {}
 
     def upload(self, _: dict[str, Any], library: bytes) -> dict[str, Any]:
-        """Upload a shared library; the one before is unloaded."""
+        """Upload a shared library; the one before is unloaded.
+
+        TVM's servers do not notice a full disk. What arrived is read back, because a
+        library that lost its end may load, and compute with weights that are zero.
+        """
         self._machine = self._library = None
         if self._name:
             self._session.remove(self._name)
         # loaders keep a library of a known name: each gets its own
         self._name = f"library{next(self._numbers)}.so"
         self._session.upload(bytearray(library), target=self._name)
+        if self._can_download and bytes(self._session.download(self._name)) != library:
+            raise OSError("what was uploaded did not arrive whole: is the board's disk full?")
         return {}
 
     def load(self, _: dict[str, Any], __: bytes) -> dict[str, Any]:
@@ -169,10 +171,34 @@ class _Client:
         ]
 
 
-def _connect(board: Board, session_timeout_s: float) -> Any:
-    from tvm import rpc
+def _choose(tracker: Tracker, request: dict[str, Any]) -> Board:
+    """Return a board that is not to be avoided, a suspect only if no other is free.
 
-    return rpc.connect(board.host, board.port, board.match_key, session_timeout_s)
+    Boards promised and not used become free again by themselves, in seconds.
+    """
+    key, avoid, suspects = request["key"], set(request["avoid"]), set(request["suspects"])
+    end = time.monotonic() + request["wait_s"]
+    while True:
+        boards = tracker.boards(key)
+        if boards and avoid.issuperset(boards):
+            raise NoBoardError(
+                f"every board with key {key!r} on tracker {tracker.address} failed "
+                f"repeatedly and is in quarantine: {', '.join(boards)}. Restart their servers"
+            )
+        board = tracker.request(key, max(0.0, end - time.monotonic()))
+        if board.address in suspects:
+            board = _another_free_now(tracker, key, avoid | suspects) or board
+        if board.address not in avoid:
+            return board
+
+
+def _another_free_now(tracker: Tracker, key: str, unwanted: set[str]) -> Board | None:
+    try:
+        while (board := tracker.request(key, 0.0)).address in unwanted:
+            pass
+    except NoBoardError:
+        return None
+    return board
 
 
 def _answer(handle: Callable[..., Any], request: dict[str, Any], content: bytes) -> bytes:

@@ -126,7 +126,7 @@ class TvmTarget(CachedTarget):
         return code_version(*GRAPH_RULES) + self._database.digest
 
     @contextmanager
-    def session(self, timeout_s: float) -> Iterator[RpcSession]:
+    def session(self, timeout_s: float, work: str = "") -> Iterator[RpcSession]:
         """Reach the device.
 
         A session on this computer's own server stays open for the next one; a board,
@@ -134,31 +134,41 @@ class TvmTarget(CachedTarget):
 
         Args:
             timeout_s: From now until the end of the ``with`` block.
+            work: What it is for; see `BoardPool`.
 
         Raises:
             DeviceRefusedError: If there is no board, or it says what is wrong.
             DeviceLostError: If it is gone.
             TimeoutError: Instead of these, if the time was over.
         """
-        with watchdog(timeout_s, self._abandon):
-            try:
-                yield self._pool.open(self._endpoint(), timeout_s)
-            except DeviceRefusedError:
-                self._pool.give_back()
-                raise
-            except (DeviceLostError, TimeoutError):
-                self._pool.abandon()
-                raise
-            except BaseException:  # Ctrl-C, or a bug: no fault of the board
-                self._pool.close()
-                raise
-            if self._host is None:
-                self._pool.give_back()
+        try:
+            with watchdog(timeout_s, self._interrupt):
+                try:
+                    yield self._pool.open(self._endpoint(), timeout_s)
+                except DeviceRefusedError:
+                    self._pool.give_back()
+                    raise
+                if self._host is None:
+                    self._pool.give_back()
+        except DeviceRefusedError:
+            raise
+        except DeviceLostError as error:
+            raise DeviceLostError(error.stage, self._lost(error, work)) from None
+        except TimeoutError as error:
+            raise TimeoutError(self._lost(error, work)) from None
+        except BaseException:  # Ctrl-C, or a bug: no fault of the board
+            self._pool.close()
+            raise
+
+    def _lost(self, error: Exception, work: str) -> str:
+        """Count a loss against the board, and name it."""
+        address = self._pool.abandon(work, error)
+        return str(error) if self._host or address is None else f"board {address}: {error}"
 
     @contextmanager
     def _open(self, artifact: Artifact, timeout_s: float) -> Iterator[RpcSession]:
         library = artifact.path.read_bytes()
-        with self.session(timeout_s) as session:
+        with self.session(timeout_s, artifact.sha256) as session:
             session.load(library)
             yield session
 
@@ -170,9 +180,9 @@ class TvmTarget(CachedTarget):
         except ProcessEndedError as error:
             raise DeviceLostError("connect", error) from None
 
-    def _abandon(self) -> None:
+    def _interrupt(self) -> None:
         """End whatever waits for the device, from another thread."""
-        self._pool.abandon()
+        self._pool.interrupt()
         if self._host is not None:
             self._host.kill()
 
