@@ -88,6 +88,8 @@ class BoardServer:
         from tvm.rpc import base
 
         tracker = socket.create_connection(self._tracker, timeout=_HANDSHAKE_TIMEOUT_S)
+        # each message is two small packets, and the second would wait for an acknowledgement
+        tracker.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         tracker.sendall(struct.pack("<i", base.RPC_TRACKER_MAGIC))
         if struct.unpack("<i", base.recvall(tracker, 4))[0] != base.RPC_TRACKER_MAGIC:
             raise OSError("not a TVM RPC tracker")

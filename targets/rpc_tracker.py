@@ -149,6 +149,10 @@ class Tracker:
     def _receive(self, size: int) -> bytes:
         content = b""
         while len(content) < size:
+            if hasattr(socket, "TCP_QUICKACK"):
+                # a tracker's answer is two small packets: the second waits until the first
+                # is acknowledged, by default 40 ms later
+                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
             part = self._socket.recv(size - len(content))
             if not part:
                 raise ConnectionError("the connection was closed")
