@@ -66,6 +66,7 @@ class FormulaTarget:
             name="formula", description="A formula", backend="formula", energy_model=energy
         )
         self.name = self.spec.name
+        self.fingerprint = self.spec.fingerprint
 
     def compile(self, model: onnx.ModelProto) -> Artifact | Failure:
         content = model.SerializeToString()
