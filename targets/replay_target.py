@@ -142,7 +142,7 @@ class ReplayTarget:
                 raise ValueError(
                     f"{self._path}:{line.number}: not a recorded measurement ({error})"
                 ) from None
-            self._digest.update(line.content)
+            self._digest.update(line.content + b"\n")
         if not names:
             raise ValueError(f"{self._path}: no recording; the file is missing or empty")
         if len(names) > 1:
