@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -98,6 +98,8 @@ def summary(record: Record) -> dict[str, Any]:
         "peak_ram_bytes": result.peak_ram_bytes,
         "flags": list(result.flags),
         "provenance": result.provenance,
+        "config": asdict(result.config),
+        "device_state": dict(result.device_state),
     }
 
 

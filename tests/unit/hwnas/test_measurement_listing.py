@@ -217,6 +217,8 @@ def test_the_command_answers_programs_in_json(log: MeasurementLog) -> None:
     assert emulated["latency_median_s"] == pytest.approx(1.5e-6, rel=1e-12)  # rounding of a mean
     assert emulated["latency_p99_s"] == pytest.approx(1.99e-6, rel=1e-12)
     assert (emulated["samples"], emulated["provenance"]) == (101, "emulated")
+    assert emulated["device_state"] == {"threads": 1, "governor": None}
+    assert emulated["config"]["min_samples"] == MeasureConfig().min_samples
     assert (failure["kind"], failure["stage"]) == ("failure", "timeout")
 
 
