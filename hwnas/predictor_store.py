@@ -12,7 +12,7 @@ from hwnas.config import SpaceConfig
 from hwnas.errors import UnreachableError, UserError
 from hwnas.progress import ProgressReporter
 from hwnas.spaces import create_space
-from latency_predictors import CalibrationError, calibrate
+from latency_predictors import CalibrationError, NotMeasuredError, calibrate
 from latency_predictors.records import MeasurementRecords
 from latency_predictors.target_predictors import TargetPredictors
 from search_spaces import Architecture, SearchSpace, Shape
@@ -88,7 +88,7 @@ def calibrate_into(
 
     Raises:
         UnreachableError: If too few architectures could be measured.
-        UserError: If the folder cannot be written.
+        UserError: If the folder cannot be written, or the target's timings are emulated.
     """
     space = description.create()
     try:
@@ -125,6 +125,8 @@ def calibrate_into(
         predictors = calibrate(
             target, space, samples=samples, held_out=held_out, seed=seed, observer=observe
         )
+    except NotMeasuredError as error:
+        raise UserError(str(error)) from None
     except CalibrationError as error:
         raise UnreachableError(f"{error} Check: hwnas targets check {target.name}") from None
     predictors.save(folder / PREDICTOR_FILE)

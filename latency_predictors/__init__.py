@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from latency_predictors.calibration import (
         CalibrationError,
         MeasuredArchitecture,
+        NotMeasuredError,
         calibrate,
         fit_predictors,
         measure_architecture,
@@ -32,6 +33,7 @@ _HOME = {
     "UnknownWorkloadError": "_types",
     "CalibrationError": "calibration",
     "MeasuredArchitecture": "calibration",
+    "NotMeasuredError": "calibration",
     "calibrate": "calibration",
     "fit_predictors": "calibration",
     "measure_architecture": "calibration",
@@ -51,6 +53,7 @@ __all__ = [
     "UnknownWorkloadError",
     "CalibrationError",
     "MeasuredArchitecture",
+    "NotMeasuredError",
     "calibrate",
     "fit_predictors",
     "measure_architecture",

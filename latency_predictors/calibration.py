@@ -16,7 +16,7 @@ from latency_predictors.metrics import Agreement, agreement
 from latency_predictors.prior_residual import PriorResidualPredictor
 from latency_predictors.target_predictors import METRICS, TargetPredictors
 from search_spaces import Architecture, SearchSpace
-from targets import Failure, MeasureConfig, Measurement, Target
+from targets import Failure, MeasureConfig, Measurement, Provenance, Target
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,6 +26,10 @@ _LEAST_ARCHITECTURES = 8
 
 class CalibrationError(RuntimeError):
     """Too few architectures could be measured to fit a predictor."""
+
+
+class NotMeasuredError(ValueError):
+    """Timings that no device showed, such as emulated ones, must not be learned from."""
 
 
 @dataclass(frozen=True)
@@ -74,14 +78,10 @@ def calibrate(
         observer: Told of every result, for progress and logs.
 
     Raises:
-        CalibrationError: If the target's timings are no measurements, or fewer than 8
-            architectures could be measured.
+        CalibrationError: If fewer than 8 architectures could be measured.
+        NotMeasuredError: If the target's timings are emulated.
     """
-    if target.spec.provenance != "measured":
-        raise CalibrationError(
-            f"target {target.name!r}: its timings are {target.spec.provenance}, and only "
-            "measured ones may calibrate a predictor"
-        )
+    _require_measured(target.name, target.spec.provenance)
     rng = np.random.default_rng(seed)
     fitting = covering_architectures(space, samples, rng)
     chosen = {arch.arch_id for arch in fitting}
@@ -182,7 +182,14 @@ def measure_network(
 
 
 def fit_predictors(target_name: str, measured: Sequence[MeasuredArchitecture]) -> TargetPredictors:
-    """Fit one predictor per metric to the stages of measured architectures."""
+    """Fit one predictor per metric to the stages of measured architectures.
+
+    Raises:
+        NotMeasuredError: If one of the measurements is emulated.
+    """
+    for item in measured:
+        for measurement in item.measurements:
+            _require_measured(target_name, measurement.provenance)
     graphs = [graph for item in measured for graph in item.graphs]
     groups = [item.architecture.arch_id for item in measured for _ in item.graphs]
     stages = [m for item in measured for m in item.measurements]
@@ -198,6 +205,14 @@ def fit_predictors(target_name: str, measured: Sequence[MeasuredArchitecture]) -
         for metric in METRICS
     }
     return TargetPredictors(target_name, fitted, {})
+
+
+def _require_measured(target_name: str, provenance: Provenance) -> None:
+    if provenance != "measured":
+        raise NotMeasuredError(
+            f"target {target_name!r}: {provenance} timings never calibrate anything. "
+            "Calibrate on a device, with provenance: measured"
+        )
 
 
 def judge(

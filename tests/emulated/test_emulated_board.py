@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
-from latency_predictors.calibration import CalibrationError, calibrate, untrained_network
+from latency_predictors.calibration import NotMeasuredError, calibrate, untrained_network
 from search_spaces import create
 from search_spaces.onnx_export import stage_models
 from targets import Artifact, Failure, Measurement
@@ -36,6 +36,11 @@ def compiled(target: TvmTarget, model: onnx.ModelProto) -> Artifact:
     return artifact
 
 
+def hwnas(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "hwnas", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
 @pytest.mark.parametrize("space", ["depthwise_separable", "early_exit"])
 def test_networks_of_both_spaces_are_right_on_the_board(target: TvmTarget, space: str) -> None:
     for model in models_of(space, 3):
@@ -58,8 +63,18 @@ def test_timings_are_called_emulated(target: TvmTarget) -> None:
 
 def test_emulated_timings_never_calibrate_anything(target: TvmTarget) -> None:
     space = create("depthwise_separable", input_shape=(3, 16, 16), n_classes=10)
-    with pytest.raises(CalibrationError, match="emulated"):
+    with pytest.raises(NotMeasuredError, match="emulated timings never calibrate"):
         calibrate(target, space, samples=8, held_out=0, seed=0)
+
+
+def test_the_command_to_calibrate_says_so_in_one_line(target_file: Path, tmp_path: Path) -> None:
+    result = hwnas(
+        *("calibrate", str(target_file), "--space", "depthwise_separable"),
+        *("--input", "3x16x16", "--classes", "10", "--predictors", str(tmp_path)),
+    )
+    assert result.returncode == 2, result.stdout + result.stderr
+    assert "emulated timings never calibrate anything" in result.stderr
+    assert not list(tmp_path.rglob("predictor.json"))
 
 
 def test_kernels_are_tuned_on_the_board_and_stay_right(target: TvmTarget) -> None:
@@ -90,10 +105,6 @@ def test_a_board_that_ends_in_a_session_is_a_failure_and_works_again_once_it_is_
 
 
 def test_a_check_of_the_board_passes(target_file: Path) -> None:
-    result = subprocess.run(
-        [sys.executable, "-m", "hwnas", "targets", "check", str(target_file)],
-        capture_output=True,
-        text=True,
-    )
+    result = hwnas("targets", "check", str(target_file))
     assert result.returncode == 0, result.stdout + result.stderr
     assert "emulated" in result.stdout

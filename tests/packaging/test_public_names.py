@@ -26,9 +26,10 @@ PUBLIC = {
         JsonLines result_to_dict measurement_from_dict write_atomically
     """,
     "latency_predictors": """
-        CostPredictor Graph Prediction UnknownWorkloadError CalibrationError MeasuredArchitecture
-        calibrate fit_predictors measure_architecture measure_network
-        ModelledEnergy modelled_energy Agreement agreement PredictedCosts TargetPredictors
+        CostPredictor Graph Prediction UnknownWorkloadError
+        CalibrationError NotMeasuredError MeasuredArchitecture calibrate fit_predictors
+        measure_architecture measure_network ModelledEnergy modelled_energy
+        Agreement agreement PredictedCosts TargetPredictors
     """,
 }
 HEAVY = {"torch", "tvm", "onnxruntime", "sklearn", "optuna"}

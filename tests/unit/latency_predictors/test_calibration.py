@@ -14,7 +14,13 @@ import pytest
 from numpy.typing import NDArray
 
 import search_spaces
-from latency_predictors import CalibrationError, Graph, TargetPredictors, calibrate
+from latency_predictors import (
+    CalibrationError,
+    Graph,
+    NotMeasuredError,
+    TargetPredictors,
+    calibrate,
+)
 from latency_predictors.calibration import fit_predictors, judge, measure_architecture
 from latency_predictors.coverage import covering_architectures
 from latency_predictors.testing import linear_latency_s
@@ -31,6 +37,7 @@ from targets import (
     Failure,
     MeasureConfig,
     Measurement,
+    Provenance,
     Target,
     TargetSpec,
 )
@@ -45,13 +52,16 @@ class FormulaTarget:
     Args:
         latency_s: Latency of a graph.
         refuses: Which graphs its compiler cannot do.
+        provenance: Of its measurements.
     """
 
     def __init__(
         self,
         latency_s: Callable[[Graph], float] = lambda graph: float(linear_latency_s([graph])[0]),
         refuses: Callable[[Graph], bool] = lambda graph: False,
+        provenance: Provenance = "measured",
     ) -> None:
+        self._provenance = provenance
         self._latency_s = latency_s
         self._refuses = refuses
         self._graphs: dict[str, Graph] = {}
@@ -99,7 +109,7 @@ class FormulaTarget:
             flash_bytes=artifact.flash_bytes,
             peak_ram_bytes=artifact.peak_ram_bytes,
             config=config,
-            provenance="emulated",
+            provenance=self._provenance,
         )
 
     def run(
@@ -305,6 +315,22 @@ def test_too_few_measurements_say_how_many_and_why(space: SearchSpace) -> None:
         match=r"only 0 of 9 architectures.*'formula'; 8 are needed.*no kernel of 7",
     ):
         calibrate(target, space, samples=9, held_out=0, seed=0, config=QUICK)
+
+
+def test_a_target_with_emulated_timings_is_refused_before_any_work(space: SearchSpace) -> None:
+    target = FormulaTarget()
+    target.spec = target.spec.model_copy(update={"provenance": "emulated"})
+    observed = Observed()
+    with pytest.raises(NotMeasuredError, match="'formula': emulated timings never calibrate"):
+        calibrate(target, space, samples=8, held_out=0, seed=0, config=QUICK, observer=observed)
+    assert not observed.results
+
+
+def test_emulated_timings_among_others_are_refused(space: SearchSpace) -> None:
+    # as from a recording, which answers with the provenance of what was recorded
+    target = FormulaTarget(provenance="emulated")
+    with pytest.raises(NotMeasuredError, match="emulated timings never calibrate"):
+        calibrate(target, space, samples=8, held_out=0, seed=0, config=QUICK)
 
 
 def test_a_space_smaller_than_asked_for_is_measured_whole() -> None:
