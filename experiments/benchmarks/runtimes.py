@@ -1,18 +1,29 @@
-"""Latency of a front's members by TVM and by ONNX Runtime, alternated in one run, one thread each.
+"""Latency by TVM and by ONNX Runtime, alternated in one run, one thread each.
 
-    python experiments/benchmarks/runtimes.py runs/quickstart [--rounds 5]
+    python experiments/benchmarks/runtimes.py [--samples 20] [--tune 60] [--run runs/quickstart]
 
-Prints one row per front member (path through every exit) and the geometric mean of TVM / ORT.
+Measures random architectures of both search spaces (path through every exit), the
+field's reference networks, and with ``--run`` a run's front members. Prints one row per
+network with the ratio TVM / ONNX Runtime, untuned and, with ``--tune SECONDS``, after
+tuning each network for so long; geometric mean and worst of each group; and seconds per
+network that TVM took to compile, with an empty kernel cache in the beginning (kernels
+repeat from network to network) and with a full one.
 """
 
 import argparse
-from collections.abc import Sequence
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
+from networks import NETWORKS, to_onnx
 
 import targets
 from hwnas.candidate_training import load_network
@@ -21,57 +32,182 @@ from hwnas.datasets import load_dataset
 from hwnas.front import Candidate
 from hwnas.run_folder import RunFolder
 from hwnas.spaces import create_space
+from latency_predictors.calibration import untrained_network
+from latency_predictors.coverage import distinct_architectures
+from search_spaces import create
 from search_spaces.onnx_export import stage_models
-from targets import Failure, Target
+from targets import Failure, MeasureConfig, Target, TunableTarget
 
 T = TypeVar("T")
+
+CONFIG = MeasureConfig(warmup_s=0.02, min_samples=100, max_samples=2000, min_time_s=0.05)
+SPACES = {"depthwise_separable": (3, 32, 32), "early_exit": (3, 32, 32)}
+
+
+@dataclass
+class Row:
+    """One network's figures; latencies are sums over its stages."""
+
+    group: str
+    name: str
+    models: list[onnx.ModelProto] = field(repr=False)
+    compile_cold_s: float = 0.0
+    compile_warm_s: float = 0.0
+    tvm_s: float = 0.0
+    ort_s: float = 0.0
+    tuned_s: float = 0.0
+    tuned_ort_s: float = 0.0
+    tuning_s: float = 0.0
+
+    @property
+    def ratio(self) -> float:
+        """Untuned TVM / ONNX Runtime."""
+        return self.tvm_s / self.ort_s
+
+    @property
+    def tuned_ratio(self) -> float:
+        """Tuned TVM / ONNX Runtime; NaN without tuning."""
+        return self.tuned_s / self.tuned_ort_s if self.tuned_s else float("nan")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path)
+    parser.add_argument("--samples", type=int, default=20, help="of each search space")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--tune", type=float, metavar="SECONDS", help="for each network")
+    parser.add_argument("--run", type=Path, help="a finished run, whose front is measured too")
+    parser.add_argument("--only", help="measure groups with this in their name")
+    parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    run = RunFolder(arguments.run)
-    manifest = run.manifest()
-    config = ExperimentConfig.model_validate(manifest["config"])
-    dataset = load_dataset(config.dataset, Path(manifest["base_dir"]))
-    space = create_space(config.space, dataset.input_shape, len(dataset.class_names))
-    members = [Candidate.from_dict(c) for c in run.front()["candidates"] if c["on_front"]]
-    ratios = []
-    print(f"{'architecture':18} {'TVM us':>9} {'ORT us':>9} {'TVM/ORT':>8}")
-    with targets.create("host") as tvm, targets.create("host-onnxruntime") as ort:
-        for member in members:
-            checkpoint = run.checkpoints / member.deployment.checkpoint
-            network = load_network(space, member.architecture, checkpoint)
-            models = stage_models(network, space.input_shape)
-            latency = path_latency((tvm, ort), models, arguments.rounds)
-            ratio = latency[0] / latency[1]
-            ratios.append(ratio)
-            print(
-                f"{member.architecture.arch_id:18} {1e6 * latency[0]:9.2f} "
-                f"{1e6 * latency[1]:9.2f} {ratio:8.2f}"
-            )
-    print(
-        f"geometric mean of {len(ratios)}: {np.exp(np.mean(np.log(ratios))):.2f}, "
-        f"worst {max(ratios):.2f}"
-    )
+    rows = list(space_rows(arguments.samples, arguments.seed))
+    rows += [Row("reference", name, [to_onnx(network)]) for name, network in NETWORKS.items()]
+    rows += list(run_rows(arguments.run)) if arguments.run else []
+    rows = [row for row in rows if (arguments.only or "") in row.group]
+    with tempfile.TemporaryDirectory() as folder:
+        benchmark(rows, Path(folder), arguments.rounds, arguments.tune)
+    print_json(rows) if arguments.json else print_table(rows)
+
+
+def benchmark(rows: Sequence[Row], cache: Path, rounds: int, tune_s: float | None) -> None:
+    """Fill in the figures."""
+    with targets.create("host", cache_dir=cache) as tvm:
+        for row in rows:
+            row.compile_cold_s = sum(unwrap(tvm.compile(m)).compile_s for m in row.models)
+    # the kernels stay: what is compiled now, only their order and weights are new
+    shutil.rmtree(cache / "artifacts")
+    with (
+        targets.create("host", cache_dir=cache) as tvm,
+        targets.create("host-onnxruntime", cache_dir=cache) as ort,
+    ):
+        for row in rows:
+            row.compile_warm_s = sum(unwrap(tvm.compile(m)).compile_s for m in row.models)
+            row.tvm_s, row.ort_s = path_latency((tvm, ort), row.models, rounds)
+            say(f"{row.group}: {row.name}: {row.ratio:.2f}")
+        if tune_s is None:
+            return
+        for row in rows:
+            row.tuning_s = tune(tvm, row.models, tune_s)
+            row.tuned_s, row.tuned_ort_s = path_latency((tvm, ort), row.models, rounds)
+            say(f"{row.group}: {row.name}: {row.ratio:.2f} -> {row.tuned_ratio:.2f}")
+
+
+def tune(target: Target, models: Sequence[onnx.ModelProto], seconds: float) -> float:
+    """Tune the kernels of one network; return the seconds it took."""
+    if not isinstance(target, TunableTarget):
+        raise TypeError(f"{target.name} cannot be tuned")
+    start = time.perf_counter()
+    unwrap(target.tune(models, seconds))
+    return time.perf_counter() - start
 
 
 def path_latency(
     pair: tuple[Target, Target], models: Sequence[onnx.ModelProto], rounds: int
-) -> NDArray[np.float64]:
-    """Return the median over rounds of the summed stage medians, one entry per target."""
+) -> tuple[float, float]:
+    """Return the median over rounds of the summed stage medians, one for each target."""
     compiled = [[unwrap(target.compile(model)) for target in pair] for model in models]
     totals = []
     for _ in range(rounds):
         total = np.zeros(2)
         for artifacts in compiled:
             for side, (target, artifact) in enumerate(zip(pair, artifacts, strict=True)):
-                measured = unwrap(target.measure(artifact, fresh=True))
+                measured = unwrap(target.measure(artifact, CONFIG, fresh=True))
                 total[side] += measured.latency_median_s
         totals.append(total)
-    return np.median(totals, axis=0)
+    first, second = np.median(totals, axis=0)
+    return float(first), float(second)
+
+
+def space_rows(samples: int, seed: int) -> Iterator[Row]:
+    """Yield random architectures of both search spaces."""
+    for name, shape in SPACES.items():
+        space = create(name, input_shape=shape, n_classes=10)
+        for arch in distinct_architectures(space, samples, np.random.default_rng(seed)):
+            network = untrained_network(space, arch, seed)
+            yield Row(name, arch.arch_id, list(stage_models(network, shape)))
+
+
+def run_rows(path: Path) -> Iterator[Row]:
+    """Yield the front members of a run, with their trained weights."""
+    run = RunFolder(path)
+    manifest = run.manifest()
+    config = ExperimentConfig.model_validate(manifest["config"])
+    dataset = load_dataset(config.dataset, Path(manifest["base_dir"]))
+    space = create_space(config.space, dataset.input_shape, len(dataset.class_names))
+    for document in run.front()["candidates"]:
+        if document["on_front"]:
+            member = Candidate.from_dict(document)
+            checkpoint = run.checkpoints / member.deployment.checkpoint
+            network = load_network(space, member.architecture, checkpoint)
+            models = list(stage_models(network, space.input_shape))
+            yield Row(path.name, member.architecture.arch_id, models)
+
+
+def print_table(rows: Sequence[Row]) -> None:
+    print(
+        f"{'network':42} {'TVM us':>9} {'ORT us':>9} {'ratio':>6} {'tuned':>6} "
+        f"{'cold s':>7} {'warm s':>7} {'tuning s':>8}"
+    )
+    for row in rows:
+        print(
+            f"{row.group + ': ' + row.name:42} {1e6 * row.tvm_s:9.2f} {1e6 * row.ort_s:9.2f} "
+            f"{row.ratio:6.2f} {row.tuned_ratio:6.2f} {row.compile_cold_s:7.2f} "
+            f"{row.compile_warm_s:7.2f} {row.tuning_s:8.1f}"
+        )
+    for group in dict.fromkeys(row.group for row in rows):
+        print(f"{group}: {summary([row for row in rows if row.group == group])}")
+    print(f"all: {summary(rows)}")
+
+
+def summary(rows: Sequence[Row]) -> str:
+    """Return the figures of a group in one line."""
+    ratios = [row.ratio for row in rows]
+    tuned = [row.tuned_ratio for row in rows]
+    compile_s = [
+        np.mean([getattr(row, f"compile_{k}_s") for row in rows]) for k in ("cold", "warm")
+    ]
+    return (
+        f"n = {len(rows)}, untuned geometric mean {geometric_mean(ratios):.2f}, worst "
+        f"{max(ratios):.2f}; tuned {geometric_mean(tuned):.2f}, worst {max(tuned):.2f}; "
+        f"compile {cold_s:.2f} s cold, {warm_s:.2f} s warm on average"
+    )
+
+
+def print_json(rows: Sequence[Row]) -> None:
+    documents = []
+    for row in rows:
+        fields = asdict(row)
+        del fields["models"]
+        documents.append(fields | {"ratio": row.ratio, "tuned_ratio": row.tuned_ratio})
+    json.dump(documents, sys.stdout, indent=1)
+
+
+def geometric_mean(values: Sequence[float]) -> float:
+    return float(np.exp(np.mean(np.log(values))))
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def unwrap(result: T | Failure) -> T:
