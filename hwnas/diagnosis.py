@@ -34,9 +34,11 @@ class Finding:
 
 
 def doctor() -> list[Finding]:
-    """Look at Python, packages, compiler, disk, GPU, and every packaged target."""
+    """Look at Python, packages, compiler, disk, GPU, and the targets on this computer."""
     findings = [_python(), *_packages(), _compiler(), _disk(), _gpu()]
     for spec in list_targets():
+        if spec.rpc is not None:  # a board that is not attached is nothing to fix here
+            continue
         last = check_target(spec.name)[-1]
         detail = "compiles, agrees with ONNX Runtime, measures" if last.ok else last.detail
         findings.append(

@@ -16,6 +16,11 @@ BOARDS = Path(__file__).parent / "boards"
 ACCEPTED_RISK = "whoever reaches this tracker can run code on its boards"
 """What ``rpc.accept_risk`` has to say before a tracker that is not on loopback is used."""
 
+_ON_THIS_COMPUTER = ("onnxruntime", "replay")
+"""Backends that reach no board."""
+
+_LAST_PORT = 65535
+
 _Positive: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _NotNegative: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _Text: TypeAlias = Annotated[str, Field(min_length=1)]
@@ -71,6 +76,12 @@ class Rpc(BaseModel):
     accept_risk: str | None = None
 
     @model_validator(mode="after")
+    def _port_exists(self) -> Rpc:
+        if not 0 < int(self.tracker.rpartition(":")[2]) <= _LAST_PORT:
+            raise ValueError(f"tracker {self.tracker}: ports end at {_LAST_PORT}")
+        return self
+
+    @model_validator(mode="after")
     def _accept_risk(self) -> Rpc:
         host = self.tracker.rpartition(":")[0].strip("[]")
         if not _is_loopback(host) and self.accept_risk != ACCEPTED_RISK:
@@ -116,6 +127,16 @@ class TargetSpec(BaseModel):
     provenance: Literal["measured", "emulated"] = "measured"
     energy_model: EnergyModel
     recording: Path | None = None
+
+    @model_validator(mode="after")
+    def _boards_need_code(self) -> TargetSpec:
+        if self.backend in _ON_THIS_COMPUTER and (self.rpc or self.linker):
+            key = "rpc" if self.rpc else "linker"
+            raise ValueError(
+                f"{key} is for boards, and backend {self.backend!r} stays on this computer. "
+                f"Remove {key}, or use backend: tvm"
+            )
+        return self
 
     @property
     def fingerprint(self) -> str:
@@ -184,7 +205,7 @@ def _one_line(error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"{key}: missing"
     if first["type"] == "value_error":
-        return f"{key}: {first['ctx']['error']}"
+        return f"{key}: {first['ctx']['error']}".removeprefix(": ")
     return f"{key}: {first['msg']}, got {first['input']!r}"
 
 

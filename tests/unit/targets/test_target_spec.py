@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import targets
 from targets import TargetSpec
-from targets.spec import BOARDS
+from targets.spec import ACCEPTED_RISK, BOARDS
 
 HOST = yaml.safe_load((BOARDS / "host.yaml").read_text())
 
@@ -52,6 +52,20 @@ def test_a_users_own_file_is_read_by_its_path(tmp_path: Path) -> None:
             "energy_model.energy_per_mac_j: Input should be greater than or equal to 0, got -1",
         ),
         ({"energy_model": {}}, "energy_model.static_power_w: missing"),
+        (
+            {"backend": "onnxruntime", "rpc": {"tracker": "127.0.0.1:9190", "key": "rpi4"}},
+            "rpc is for boards, and backend 'onnxruntime' stays on this computer",
+        ),
+        ({"backend": "replay", "linker": "cc"}, "linker is for boards, and backend 'replay'"),
+        ({"rpc": {"tracker": "9190", "key": "k"}}, "rpc.tracker: String should match pattern"),
+        (
+            {"rpc": {"tracker": "127.0.0.1:91900", "key": "k"}},
+            "rpc: tracker 127.0.0.1:91900: ports end at 65535",
+        ),
+        (
+            {"rpc": {"tracker": "127.0.0.1:9190", "key": "k", "wait": 1}},
+            "rpc.wait: unknown key. Did you mean 'wait_s'?",
+        ),
     ],
 )
 def test_an_error_names_file_key_what_was_wanted_and_what_came(
@@ -61,6 +75,31 @@ def test_an_error_names_file_key_what_was_wanted_and_what_came(
     with pytest.raises(ValueError, match=re.escape(f"{path}: {message}")) as raised:
         targets.load_spec(path)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "tracker", ["10.0.0.2:9190", "192.168.1.9:9190", "0.0.0.0:9190", "[2001:db8::1]:9190", "lab:1"]
+)
+def test_a_tracker_that_others_can_reach_needs_the_risk_accepted_in_words(
+    tracker: str, tmp_path: Path
+) -> None:
+    rpc = {"tracker": tracker, "key": "rpi4"}
+    for words in (None, "yes", "true", ACCEPTED_RISK.upper()):
+        path = write(tmp_path, HOST | {"rpc": rpc | {"accept_risk": words}})
+        with pytest.raises(ValueError, match=r"ssh -L 9190:127\.0\.0\.1:9190") as caught:
+            targets.load_spec(path)
+        assert f"rpc: tracker {tracker} is not on loopback" in str(caught.value)
+        assert ACCEPTED_RISK in str(caught.value)
+    path = write(tmp_path, HOST | {"rpc": rpc | {"accept_risk": ACCEPTED_RISK}})
+    accepted = targets.load_spec(path).rpc
+    assert accepted is not None
+    assert accepted.tracker == tracker
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "[::1]", "localhost"])
+def test_a_tracker_on_loopback_needs_no_words(host: str, tmp_path: Path) -> None:
+    path = write(tmp_path, HOST | {"rpc": {"tracker": f"{host}:9190", "key": "rpi4"}})
+    assert targets.load_spec(path).rpc is not None
 
 
 def test_a_missing_key_is_named(tmp_path: Path) -> None:
