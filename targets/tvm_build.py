@@ -229,9 +229,9 @@ def tiling_for(target: Any) -> Tiling:
     """
     cores = int(target.attrs.get("num-cores", 1))
     if codegen.target_has_features("avx512f", target):
-        return Tiling(16, Registers(16, 2), Registers(8, 2), cores)
+        return Tiling(16, Registers(16, tall=True), Registers(8, tall=True), cores)
     if codegen.target_has_features("avx2", target):
-        return Tiling(8, Registers(12, 3), Registers(8, 2), cores)
+        return Tiling(8, Registers(12, tall=False), Registers(8, tall=False), cores)
     if codegen.target_has_features("neon", target):
-        return Tiling(4, Registers(16, 2), Registers(16, 2), cores)
-    return Tiling(4, Registers(8, 2), Registers(8, 2), cores)
+        return Tiling(4, Registers(16, tall=False), Registers(16, tall=False), cores)
+    return Tiling(4, Registers(8, tall=False), Registers(8, tall=False), cores)

@@ -21,6 +21,7 @@ Loop: TypeAlias = Any
 # multiply-accumulates below which starting threads costs more than they save
 _PARALLEL_WORK = 100_000
 _LARGEST_UNROLLED_WINDOW = 49
+_MOST_SHARED_VECTORS = 4
 _REDUCTION = 2  # tirx.IterVar.CommReduce
 
 
@@ -30,13 +31,12 @@ class Registers:
 
     Args:
         accumulators: Vector registers that may hold partial sums.
-        channel_vectors: Most vectors of channels side by side in a tile.
-        unroll_window: As in `Tile`.
+        tall: Of tiles with as many sums, take the one with most pixels, whose inputs can
+            be operands in memory; else the squarest, which loads least.
     """
 
     accumulators: int
-    channel_vectors: int
-    unroll_window: bool = False
+    tall: bool
 
 
 @dataclass(frozen=True)
@@ -121,11 +121,9 @@ def tile_candidates(function: tirx.PrimFunc, tiling: Tiling) -> tuple[Tile, ...]
         return ()
     default, accumulators = space.default(tiling), tiling.dense.accumulators
     others = {
-        replace(default, pixels=pixels, vectors=vectors)
-        for vectors in range(1, 5)
-        if space.channels // default.lanes % vectors == 0
-        for pixels in space.pixel_tiles(2 * accumulators // vectors)
-        if pixels * vectors * 4 >= accumulators
+        tile
+        for tile in space.tiles(default.lanes, 2 * accumulators)
+        if tile.pixels * tile.vectors * 4 >= accumulators
     }
     ordered = sorted(others - {default}, key=lambda tile: -tile.pixels * tile.vectors)
     return (default, *ordered)
@@ -200,10 +198,26 @@ class _TileSpace:
         depthwise = self.window > 1 and self.depth == 1
         registers = tiling.depthwise if depthwise else tiling.dense
         lanes = _divisor(self.channels, tiling.vector_lanes)
-        vectors = _divisor(self.channels // lanes, registers.channel_vectors)
-        pixels = max(self.pixel_tiles(registers.accumulators // vectors))
-        unroll = registers.unroll_window and self.window <= _LARGEST_UNROLLED_WINDOW
-        return Tile(pixels, vectors, lanes, unroll_window=unroll)
+
+        def preference(tile: Tile) -> tuple[int, int, int]:
+            squareness = -(tile.pixels + tile.vectors)
+            second = tile.pixels if registers.tall else squareness
+            return tile.pixels * tile.vectors, second, tile.pixels
+
+        return max(self.tiles(lanes, registers.accumulators), key=preference)
+
+    def tiles(self, lanes: int, accumulators: int) -> list[Tile]:
+        """Return the tiles of vectors of so many lanes whose sums fit so many registers."""
+        n_vectors = self.channels // lanes
+        # with one pixel, weights are read once: the longer the piece of a row, the better;
+        # with more of them, few vectors leave registers for pixels that share the weights
+        most = accumulators if self.pixels == 1 else _MOST_SHARED_VECTORS
+        return [
+            Tile(pixels, vectors, lanes)
+            for vectors in range(1, min(n_vectors, most) + 1)
+            if n_vectors % vectors == 0
+            for pixels in self.pixel_tiles(accumulators // vectors)
+        ]
 
     def pixel_tiles(self, limit: int) -> list[int]:
         """Return the numbers of pixels, up to a limit, that a tile may have.

@@ -183,9 +183,8 @@ def summary(rows: Sequence[Row]) -> str:
     """Return the figures of a group in one line."""
     ratios = [row.ratio for row in rows]
     tuned = [row.tuned_ratio for row in rows]
-    compile_s = [
-        np.mean([getattr(row, f"compile_{k}_s") for row in rows]) for k in ("cold", "warm")
-    ]
+    cold_s = np.mean([row.compile_cold_s for row in rows])
+    warm_s = np.mean([row.compile_warm_s for row in rows])
     return (
         f"n = {len(rows)}, untuned geometric mean {geometric_mean(ratios):.2f}, worst "
         f"{max(ratios):.2f}; tuned {geometric_mean(tuned):.2f}, worst {max(tuned):.2f}; "
