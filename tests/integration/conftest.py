@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 
 import hwnas
+import targets
 from hwnas.run_folder import RunFolder
+from targets.tvm_target import TvmTarget
+from tests.integration.board_rack import Rack, board_file
 
 # 16 architectures, each trained in a fraction of a second
 EXPERIMENT = """\
@@ -106,3 +109,17 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TinySearch]:
 def finished(tiny: TinySearch, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """A finished run; tests copy what they damage."""
     return tiny.search(tmp_path_factory.mktemp("finished"), workers=1)
+
+
+@pytest.fixture
+def rack() -> Iterator[Rack]:
+    rack = Rack()
+    yield rack
+    rack.close()
+
+
+@pytest.fixture
+def target(rack: Rack, tmp_path: Path) -> Iterator[TvmTarget]:
+    with targets.create(board_file(tmp_path, rack.port), cache_dir=tmp_path / "cache") as target:
+        assert isinstance(target, TvmTarget)
+        yield target
