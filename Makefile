@@ -1,6 +1,6 @@
 # make quickstart   a complete search on real data on this computer: report and exported winner
 # make test         lint, types, import rules, tests
-# make test-emulated  the tests that need an emulated board (Debian, root, a minute to build it)
+# make test-emulated  tests on an emulated 64-bit Arm board, which is built first (Debian or Ubuntu)
 
 PYTHON ?= python3
 # one thread per process: the matrices are small, and tests run in two processes

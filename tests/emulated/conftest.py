@@ -25,10 +25,15 @@ _START_TIMEOUT_S = 120.0
 
 @dataclass
 class EmulatedBoard:
-    """A tracker and an emulated board, which can be started again."""
+    """A board that can be started again.
+
+    Args:
+        folder: Of its userland.
+        port: Of its tracker.
+        server: What runs now.
+    """
 
     folder: Path
-    tracker: ChildProcess
     port: int
     server: "subprocess.Popen[bytes] | None" = field(default=None)
 
@@ -42,7 +47,6 @@ class EmulatedBoard:
                 *("--port", "0", "--in-process"),
             ],
             env=userland.environment(self.folder),
-            stderr=subprocess.DEVNULL,
         )
         end = time.monotonic() + _START_TIMEOUT_S
         while not self.is_registered():
@@ -70,23 +74,26 @@ def board() -> Iterator[EmulatedBoard]:
         if os.environ.get("HWNAS_REQUIRE_ALL"):
             pytest.fail(reason)
         pytest.skip(reason)
+    folder = userland.build()
     tracker = ChildProcess("targets.rpc_process", ("tracker",))
-    board = EmulatedBoard(userland.build(), tracker, int(tracker.receive_line()))
-    board.start()
-    yield board
-    board.stop()
-    tracker.kill()
+    board = EmulatedBoard(folder, int(tracker.receive_line()))
+    try:
+        board.start()
+        yield board
+    finally:
+        board.stop()
+        tracker.kill()
 
 
 @pytest.fixture(scope="session")
 def target_file(board: EmulatedBoard, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Raspberry Pi 4's description, but for where the board is and what its timings are."""
+    """The Raspberry Pi 4's, but for where the board is and what its timings are worth."""
     spec = yaml.safe_load((BOARDS / "raspberry-pi-4.yaml").read_text(encoding="utf-8"))
     spec.pop("clock_khz", None)
     spec |= {
         "name": KEY,
         "provenance": "emulated",
-        "rpc": {"tracker": f"{HOST}:{board.port}", "key": KEY, "wait_s": 30},
+        "rpc": {"tracker": f"{HOST}:{board.port}", "key": KEY},
     }
     path = tmp_path_factory.mktemp("target") / "board.yaml"
     path.write_text(yaml.safe_dump(spec), encoding="utf-8")

@@ -17,27 +17,32 @@ from pathlib import Path
 
 RELEASE, PYTHON = "bookworm", "3.11"
 PACKAGES = ("python3-minimal", "libpython3-stdlib", "libstdc++6", "libgcc-s1", "zlib1g")
-# what the board server imports; TVM without its compiler, which is three quarters of it
-WHEELS = ("apache-tvm", "apache-tvm-ffi", "numpy", "ml-dtypes", "typing-extensions")
+# what the board server imports; both ends of TVM's RPC have to be of one version
+TVM = ("apache-tvm", "apache-tvm-ffi")
+OTHERS = ("numpy", "ml-dtypes", "typing-extensions")
+# TVM's compiler is three quarters of it, and a board has none
 LEFT_OUT = "libtvm_compiler"
 PLATFORMS = ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux2014_aarch64")
-TOOLS = ("debootstrap", "dpkg", "qemu-aarch64-static", "aarch64-linux-gnu-g++")
+NEEDED = {
+    "debootstrap": "debootstrap",
+    "dpkg": "dpkg",
+    "fakeroot": "fakeroot",
+    "setpriv": "util-linux",
+    "qemu-aarch64-static": "qemu-user-static",
+    "aarch64-linux-gnu-g++": "g++-aarch64-linux-gnu",
+}
+"""Commands, and the packages of Debian that hold them."""
 
 
 def missing() -> str | None:
-    """Return why the userland cannot be built or used here, ``None`` if it can."""
-    absent = [tool for tool in TOOLS if shutil.which(tool) is None]
-    if absent:
-        return f"needs {', '.join(absent)}: Debian's qemu-user-static, debootstrap, g++-aarch64-..."
-    if os.geteuid() != 0 and not folder().exists():
-        return "debootstrap needs root to build the userland once"
-    return None
+    """Return why there can be no emulated board here, ``None`` if there can."""
+    packages = [package for tool, package in NEEDED.items() if shutil.which(tool) is None]
+    return f"an emulated board needs {', '.join(packages)}" if packages else None
 
 
 def folder() -> Path:
     """Return where the userland is kept."""
-    versions = {name: version(name) for name in WHEELS}
-    content = json.dumps([RELEASE, PYTHON, PACKAGES, versions])
+    content = json.dumps([RELEASE, PYTHON, PACKAGES, _wheels(), LEFT_OUT])
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return cache / "hwnas-emulated" / hashlib.sha256(content.encode()).hexdigest()[:16]
 
@@ -48,23 +53,29 @@ def build() -> Path:
     if done.exists():
         return done
     done.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=done.parent) as unfinished:
-        root, site = Path(unfinished, "root"), Path(unfinished, "site")
-        _unpack_debian(root)
-        _unpack_wheels(site)
-        Path(unfinished).chmod(0o755)
-        staged = Path(unfinished, "done")
-        staged.mkdir()
-        for part in (root, site):
-            part.rename(staged / part.name)
-        staged.rename(done)
+    with tempfile.TemporaryDirectory(dir=done.parent) as temporary:
+        unfinished = Path(temporary, "userland")
+        _unpack_debian(unfinished / "root")
+        _unpack_wheels(unfinished / "site")
+        try:
+            unfinished.rename(done)
+        except OSError:  # another process may have built it meanwhile
+            if not done.exists():
+                raise
     return done
 
 
 def command(userland: Path) -> list[str]:
-    """Return the command that runs the emulated Python; `environment` goes with it."""
+    """Return the command that runs the emulated Python; `environment` goes with it.
+
+    The process ends with the one that starts it, however that ends.
+    """
     root = userland / "root"
-    return ["qemu-aarch64-static", "-L", str(root), str(root / f"usr/bin/python{PYTHON}")]
+    return [
+        *("setpriv", "--pdeathsig", "KILL"),
+        *("qemu-aarch64-static", "-L", str(root)),
+        str(root / f"usr/bin/python{PYTHON}"),
+    ]
 
 
 def environment(userland: Path) -> dict[str, str]:
@@ -77,22 +88,24 @@ def environment(userland: Path) -> dict[str, str]:
     }
 
 
+def _wheels() -> list[str]:
+    # of the others any version will do, and not each runs on every Python
+    return [*(f"{name}=={version(name)}" for name in TVM), *OTHERS]
+
+
 def _unpack_debian(root: Path) -> None:
+    # what belongs to root stays the user's own: nothing in it is ever run as root
     subprocess.run(
         [
-            "debootstrap",
-            "--arch=arm64",
-            "--foreign",
-            "--variant=minbase",
-            f"--include={','.join(PACKAGES)}",
-            RELEASE,
-            str(root),
+            *("fakeroot", "debootstrap", "--arch=arm64", "--foreign", "--variant=minbase"),
+            *("--force-check-gpg", f"--include={','.join(PACKAGES)}"),
+            *(RELEASE, str(root)),
         ],
         check=True,
         stdout=subprocess.DEVNULL,
     )
-    archives = root / "var/cache/apt/archives"
-    for package in archives.glob("*.deb"):
+    # the foreign stage unpacks no more than the base system
+    for package in (root / "var/cache/apt/archives").glob("*.deb"):
         subprocess.run(["dpkg", "-x", package, root], check=True)
         package.unlink()
 
@@ -105,7 +118,7 @@ def _unpack_wheels(site: Path) -> None:
                 *("--only-binary=:all:", "--implementation=cp", f"--python-version={PYTHON}"),
                 *(f"--platform={platform}" for platform in PLATFORMS),
                 *("--dest", wheels),
-                *(f"{name}=={version(name)}" for name in WHEELS),
+                *_wheels(),
             ],
             check=True,
         )
