@@ -150,9 +150,9 @@ def tuning_table(models: Sequence[TunedModel]) -> Table:
 
 def check_table(steps: Sequence[CheckStep]) -> Table:
     """Return one row per step of a target check."""
-    table = Table("step", "", "")
+    table = Table("step", "", "found", "what to do")
     for step in steps:
-        table.add_row(step.name, _mark(step.ok), step.detail)
+        table.add_row(step.name, _mark(step.ok), escape(step.detail), escape(step.fix))
     return table
 
 

@@ -2,23 +2,55 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import targets
 from hwnas.errors import UserError
-from targets import Failure, Target, TargetSpec
+from targets import Failure, Measurement, Target, TargetSpec
 from targets.spec import Rpc
+
+if TYPE_CHECKING:
+    import onnx
+
+    from targets import FailureStage, Flag
+    from targets.tvm_target import TvmTarget
+
+_SESSION_TIMEOUT_S = 30.0
+_STAGE_FIXES: Mapping[FailureStage, str] = {
+    "connect": "is the tunnel up, and the board's server running? Its log tells more",
+    "upload": "free some space on the board; if there is enough, look after the line to it",
+    "run": "does tvm_target fit the processor (/proc/cpuinfo)? Code for another one crashes",
+    "timeout": "restart the board's server; a board that hangs again may lack power or cooling",
+    "parity": "do not use this target: its numbers are wrong. Does tvm_target fit the processor?",
+}
+_FLAG_FIXES: Mapping[Flag, str] = {
+    "clock_unknown": "the device does not tell its clock: latencies may wander unnoticed",
+    "clock_unpinned": "set clock_khz, and let the server's user write to cpufreq",
+    "loaded": "stop what else runs on the device",
+    "throttled": "better cooling or power supply, or a lower clock_khz",
+    "drifting": "better cooling or power supply, or a lower clock_khz",
+}
 
 
 @dataclass(frozen=True)
 class CheckStep:
-    """One step of a check: what was tried, whether it worked, and what came of it."""
+    """One step of a check.
+
+    Args:
+        name: What was tried.
+        ok: Whether it worked.
+        detail: What came of it.
+        fix: What to do, where something is wrong or could be better.
+    """
 
     name: str
     ok: bool
     detail: str
+    fix: str = ""
 
 
 def list_targets() -> list[TargetSpec]:
@@ -38,14 +70,18 @@ def show_target(name: str) -> TargetSpec:
         raise UserError(str(error)) from None
 
 
-def open_target(name: str) -> Target:
+def open_target(name: str, cache_dir: Path | None = None) -> Target:
     """Make a target.
+
+    Args:
+        name: Name of a target, or a path to its YAML file.
+        cache_dir: As for `targets.create`.
 
     Raises:
         UserError: If there is no such target or its file is wrong.
     """
     try:
-        return targets.create(name)
+        return targets.create(name, cache_dir=cache_dir)
     except ValueError as error:
         raise UserError(str(error)) from None
 
@@ -64,64 +100,73 @@ def check_target(name: str) -> list[CheckStep]:
     """
     import tempfile
 
-    import numpy as np
-
-    from search_spaces import create
-    from search_spaces.initialize import initialize_weights, live_batch_norm
-    from search_spaces.onnx_export import stage_models
-
     spec = show_target(name)
-    space = create("depthwise_separable", input_shape=(3, 16, 16), n_classes=10)
-    network = space.build(space.sample(np.random.default_rng(0)))
-    initialize_weights(network, 0)
-    live_batch_norm(network, space.input_shape, 0)
-    (model,) = stage_models(network, space.input_shape)
     steps = [CheckStep("description", True, spec.description)]
     if spec.rpc is not None:
         steps.append(_check_tracker(spec.rpc))
         if not steps[-1].ok:
             return steps
     # a fresh cache: a check that reads an old result checks nothing
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        targets.create(name, cache_dir=Path(folder)) as target,
-    ):
-        artifact = target.compile(model)
-        if isinstance(artifact, Failure):
-            return [*steps, _failed(artifact)]
-        steps.append(
-            CheckStep(
-                "compile",
-                True,
-                f"{artifact.compile_s:.1f} s, {artifact.flash_bytes / 1024:.0f} KiB flash, "
-                f"{artifact.peak_ram_bytes / 1024:.0f} KiB peak RAM",
-            )
+    with tempfile.TemporaryDirectory() as folder, open_target(name, Path(folder)) as target:
+        return steps + _check_device(target)
+
+
+def _check_device(target: Target) -> list[CheckStep]:
+    from targets.tvm_target import TvmTarget
+
+    is_board = target.spec.rpc is not None
+    steps = []
+    if is_board and isinstance(target, TvmTarget):
+        steps.append(_check_session(target))
+        if not steps[-1].ok:
+            return steps
+    artifact = target.compile(_small_network())
+    if isinstance(artifact, Failure):
+        if artifact.stage not in ("compile", "parity"):
+            steps.append(CheckStep("compile", True, "done"))
+        return [*steps, _failed(artifact, target.spec)]
+    steps.append(
+        CheckStep(
+            "compile",
+            True,
+            f"{artifact.compile_s:.1f} s, {artifact.flash_bytes / 1024:.0f} KiB flash, "
+            f"{artifact.peak_ram_bytes / 1024:.0f} KiB peak RAM",
         )
-        steps.append(
-            CheckStep(
-                "parity",
-                True,
-                f"outputs differ from ONNX Runtime's by at most "
-                f"{artifact.parity_max_abs_error:.1e}",
-            )
+    )
+    if is_board:
+        size = artifact.path.stat().st_size / 1024
+        steps.append(CheckStep("upload", True, f"{size:.0f} KiB arrived whole"))
+    steps.append(
+        CheckStep(
+            "parity",
+            True,
+            f"outputs differ from ONNX Runtime's by at most {artifact.parity_max_abs_error:.1e}",
         )
-        measurement = target.measure(artifact, fresh=True)
-        if isinstance(measurement, Failure):
-            return [*steps, _failed(measurement)]
-        low, high = measurement.latency_interval_s()
-        steps.append(
-            CheckStep(
-                "latency",
-                True,
-                f"median {1e6 * measurement.latency_median_s:.1f} us "
-                f"({1e6 * low:.1f} to {1e6 * high:.1f}), "
-                f"P99 {1e6 * measurement.latency_p99_s:.1f} us, "
-                f"{len(measurement.latency_s)} inferences, {measurement.provenance}",
-            )
-        )
-        steps.append(CheckStep("device", True, _device(measurement.device_state)))
-        steps.append(CheckStep("power meter", True, "none: energy is modelled, never measured"))
-    return steps
+    )
+    measurement = target.measure(artifact, fresh=True)
+    if isinstance(measurement, Failure):
+        return [*steps, _failed(measurement, target.spec)]
+    return [
+        *steps,
+        _latency(measurement),
+        _device(measurement),
+        CheckStep("power meter", True, "none: energy is modelled, never measured"),
+    ]
+
+
+def _small_network() -> onnx.ModelProto:
+    import numpy as np
+
+    from search_spaces import create
+    from search_spaces.initialize import initialize_weights, live_batch_norm
+    from search_spaces.onnx_export import stage_models
+
+    space = create("depthwise_separable", input_shape=(3, 16, 16), n_classes=10)
+    network = space.build(space.sample(np.random.default_rng(0)))
+    initialize_weights(network, 0)
+    live_batch_norm(network, space.input_shape, 0)
+    (model,) = stage_models(network, space.input_shape)
+    return model
 
 
 def _check_tracker(rpc: Rpc) -> CheckStep:
@@ -142,22 +187,53 @@ def _check_tracker(rpc: Rpc) -> CheckStep:
         return CheckStep(
             "tracker",
             False,
-            f"{rpc.tracker} answers, but no board has the key {rpc.key!r} ({known}). On the "
-            f"board: python3 board_server.py --tracker {rpc.tracker} --key {rpc.key}",
+            f"{rpc.tracker} answers, but no board has the key {rpc.key!r} ({known})",
+            f"on the board: python3 board_server.py --tracker {rpc.tracker} --key {rpc.key}",
         )
     return CheckStep(
         "tracker", True, f"{rpc.tracker}: {', '.join(boards)} with key {rpc.key!r}, {n_free} free"
     )
 
 
+def _check_session(target: TvmTarget) -> CheckStep:
+    """Reach a board itself: the tracker may know it where its port cannot be reached."""
+    from targets.target_errors import DeviceLostError, DeviceRefusedError
+
+    start = time.perf_counter()
+    try:
+        with target.session(_SESSION_TIMEOUT_S) as session:
+            open_s = time.perf_counter() - start
+            system = session.files.read("/proc/sys/kernel/osrelease") or "a system it does not tell"
+            return CheckStep(
+                "session", True, f"{session.address}, {system}; opened in {1e3 * open_s:.0f} ms"
+            )
+    except (DeviceLostError, DeviceRefusedError, TimeoutError) as error:
+        return CheckStep("session", False, str(error), _STAGE_FIXES["connect"])
+
+
+def _latency(measurement: Measurement) -> CheckStep:
+    low, high = measurement.latency_interval_s()
+    return CheckStep(
+        "latency",
+        True,
+        f"median {1e6 * measurement.latency_median_s:.1f} us "
+        f"({1e6 * low:.1f} to {1e6 * high:.1f}), P99 {1e6 * measurement.latency_p99_s:.1f} us, "
+        f"{len(measurement.latency_s)} inferences, {measurement.provenance}",
+    )
+
+
+def _device(measurement: Measurement) -> CheckStep:
+    state = measurement.device_state.items()
+    found = [f"{key} {value}" for key, value in state if value is not None]
+    fixes = dict.fromkeys(_FLAG_FIXES[flag] for flag in measurement.flags)
+    return CheckStep("device", True, ", ".join([*found, *measurement.flags]), "; ".join(fixes))
+
+
+def _failed(failure: Failure, spec: TargetSpec) -> CheckStep:
+    fix = _STAGE_FIXES.get(failure.stage, "") if spec.rpc is not None else ""
+    return CheckStep(failure.stage, False, failure.message, fix)
+
+
 def to_dicts(steps: list[CheckStep]) -> list[dict[str, Any]]:
     """Return the steps JSON-ready."""
     return [asdict(step) for step in steps]
-
-
-def _failed(failure: Failure) -> CheckStep:
-    return CheckStep(failure.stage, False, failure.message)
-
-
-def _device(state: Any) -> str:
-    return ", ".join(f"{key} {value}" for key, value in state.items() if value is not None)

@@ -143,6 +143,11 @@ class RpcSession:
         self._client = client
 
     @property
+    def address(self) -> str:
+        """Address of the board: ``host:port``."""
+        return self._client.address or ""
+
+    @property
     def files(self) -> RpcFiles:
         """The board's files."""
         return RpcFiles(self._client)
