@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -311,31 +311,51 @@ def test_an_upload_that_is_cut_off_is_a_failure(
     assert not list((target._cache.folder / "artifacts").glob("*.json"))
 
 
-def measure_often(file: str, cache: str, queue: Any) -> None:
+def measure_often(file: str, cache: str, config: MeasureConfig, queue: Any) -> None:
     with targets.create(file, cache_dir=Path(cache)) as target:
         artifact = target.compile(small_model())
         assert isinstance(artifact, Artifact), artifact
-        results = [target.measure(artifact, QUICK, fresh=True) for _ in range(5)]
+        results = [target.measure(artifact, config, fresh=True) for _ in range(5)]
         queue.put([isinstance(result, Measurement) for result in results])
+
+
+@contextlib.contextmanager
+def two_studies(file: Path, config: MeasureConfig) -> Iterator[Callable[[], list[list[bool]]]]:
+    """Start two processes that measure; what is yielded waits for their outcomes."""
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    studies = [
+        context.Process(target=measure_often, args=(file, file.parent / str(i), config, queue))
+        for i in range(2)
+    ]
+    for study in studies:
+        study.start()
+    try:
+        yield lambda: [queue.get(timeout=120) for _ in studies]
+    finally:
+        for study in studies:
+            study.join(timeout=20)
+            study.kill()
 
 
 def test_two_studies_share_one_board_and_both_get_all_their_measurements(
     rack: Rack, tmp_path: Path
 ) -> None:
     rack.add_board()
-    file = board_file(tmp_path, rack.port, wait_s=30)
-    context = multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    studies = [
-        context.Process(target=measure_often, args=(str(file), str(tmp_path / str(i)), queue))
-        for i in range(2)
-    ]
-    for study in studies:
-        study.start()
-    outcomes = [queue.get(timeout=120) for _ in studies]
-    for study in studies:
-        study.join()
-    assert outcomes == [[True] * 5] * 2
+    with two_studies(board_file(tmp_path, rack.port, wait_s=30), QUICK) as outcomes:
+        assert outcomes() == [[True] * 5] * 2
+
+
+def test_two_boards_measure_at_the_same_time_and_when_one_dies_the_other_does_it_all(
+    rack: Rack, tmp_path: Path
+) -> None:
+    boards = [psutil.Process(rack.add_board()) for _ in range(2)]
+    config = replace(LONG, min_time_s=1.0)
+    with two_studies(board_file(tmp_path, rack.port, wait_s=30), config) as outcomes:
+        assert wait_until(lambda: all(board.children() for board in boards), 60)
+        os.killpg(boards[0].pid, signal.SIGKILL)
+        assert outcomes() == [[True] * 5] * 2
+    assert rack.boards[0].poll() is not None
 
 
 def test_ctrl_c_during_a_measurement_leaves_no_process_behind(rack: Rack, tmp_path: Path) -> None:
