@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ from targets import Failure, MeasureConfig, Measurement, Provenance, Target
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from targets._types import Flag
 
 _LEAST_ARCHITECTURES = 8
 
@@ -45,6 +48,11 @@ class MeasuredArchitecture:
         """Median latency of the path through every stage."""
         return sum(m.latency_median_s for m in self.measurements)
 
+    @property
+    def disturbed(self) -> bool:
+        """Whether any stage was measured while the device changed its speed."""
+        return any(m.disturbed for m in self.measurements)
+
 
 Observer = Callable[[Architecture, "tuple[Measurement, ...] | Failure", int, int], None]
 """Called after every architecture with (architecture, result, done, total)."""
@@ -66,7 +74,8 @@ def calibrate(
     are drawn at random, as a search would meet them, and serve only to judge
     the predictors fitted to the former. The predictors returned are fitted to
     all of them. Measurements come from the target's cache where it has them,
-    so an interrupted calibration continues where it stopped.
+    so an interrupted calibration continues where it stopped. What was throttled or
+    drifting, repetitions notwithstanding, is left out and counted in the report.
 
     Args:
         target: Where to measure.
@@ -92,13 +101,19 @@ def calibrate(
     everything = [*fitting, *judging]
     measured: dict[str, MeasuredArchitecture] = {}
     failures: list[Failure] = []
+    flags: Counter[Flag] = Counter()
+    n_disturbed = 0
     for done, index in enumerate(order, start=1):
         arch = everything[index]
         result = measure_architecture(target, space, arch, seed=seed, config=config)
         if isinstance(result, Failure):
             failures.append(result)
         else:
-            measured[arch.arch_id] = result
+            flags.update({flag for m in result.measurements for flag in m.flags})
+            if result.disturbed:
+                n_disturbed += 1
+            else:
+                measured[arch.arch_id] = result
         if observer is not None:
             outcome = result if isinstance(result, Failure) else result.measurements
             observer(arch, outcome, done, len(everything))
@@ -106,6 +121,8 @@ def calibrate(
     judge_on = [measured[a.arch_id] for a in judging if a.arch_id in measured]
     if len(fit_on) < _LEAST_ARCHITECTURES:
         reason = f" The last failure: {failures[-1].message}" if failures else ""
+        if n_disturbed:
+            reason += f" {n_disturbed} were throttled or drifting: cool the board, pin its clock."
         raise CalibrationError(
             f"only {len(fit_on)} of {len(fitting)} architectures could be measured on "
             f"{target.name!r}; {_LEAST_ARCHITECTURES} are needed.{reason}"
@@ -115,6 +132,8 @@ def calibrate(
         "n_fitted": len(fit_on),
         "n_held_out": len(judge_on),
         "n_failures": len(failures),
+        "n_disturbed": n_disturbed,
+        "flags": dict(flags),
         "seed": seed,
     }
     if len(judge_on) > 1:

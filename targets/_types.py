@@ -41,6 +41,8 @@ class MeasureConfig:
         min_time_s: Sampling goes on at least this long, up to ``max_samples``.
         timeout_s: Wall-clock limit for the whole measurement, after which the
             server is killed and the measurement retried once.
+        repeats: How often a measurement that was disturbed is repeated.
+        cooldown_s: Pause before that.
     """
 
     warmup_s: float = 0.05
@@ -48,6 +50,8 @@ class MeasureConfig:
     max_samples: int = 2000
     min_time_s: float = 0.1
     timeout_s: float = 60.0
+    repeats: int = 2
+    cooldown_s: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,8 @@ class Measurement:
         peak_ram_bytes: As in `Artifact`.
         config: How it was timed.
         provenance: ``measured`` on the device itself, ``emulated`` otherwise.
-        device_state: Threads, governor, clock, load, toolchain versions.
+        device_state: Threads, governor, clock, load, toolchain versions before the samples;
+            what may have changed, again with ``after_`` in front of its name.
         measured_at: ISO 8601 time, UTC.
         energy_j: One entry per energy trial; ``None`` without a meter.
         flags: Doubts about it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -16,7 +17,10 @@ import numpy as np
 
 from targets._types import Artifact, Failure, FailureStage, MeasureConfig, Measurement
 from targets.cache import Cache
-from targets.device_state import device_state
+from targets.cpu_clock import pinned
+from targets.device_files import DeviceFiles
+from targets.device_state import changing_state, device_state
+from targets.disturbance import flags
 from targets.parity import (
     NoReferenceError,
     ParityError,
@@ -58,6 +62,11 @@ class Built:
 
 class LoadedModel(Protocol):
     """An artifact ready to run on the device."""
+
+    @property
+    def files(self) -> DeviceFiles:
+        """The device's files."""
+        ...
 
     def run(self, inputs: Sequence[NDArray[np.float32]]) -> Arrays:
         """Run once and return the outputs."""
@@ -156,12 +165,27 @@ class CachedTarget(ABC):
         """Time an artifact: every sample is one inference, and all are kept."""
         if not fresh and (cached := self._cache.measurement(artifact, config)):
             return cached
-        latency_s = self._on_device(
-            artifact, lambda loaded: _sample(loaded, artifact, config), config.timeout_s
-        )
-        if isinstance(latency_s, Failure):
-            return latency_s
-        measurement = Measurement(
+        for repeat in range(config.repeats + 1):
+            if repeat:
+                time.sleep(config.cooldown_s)
+            measurement = self._on_device(
+                artifact, lambda loaded: self._measure(loaded, artifact, config), config.timeout_s
+            )
+            if isinstance(measurement, Failure):
+                return measurement
+            self._cache.store_measurement(artifact, measurement)
+            if not measurement.disturbed:
+                break
+        return measurement
+
+    def _measure(
+        self, loaded: LoadedModel, artifact: Artifact, config: MeasureConfig
+    ) -> Measurement:
+        with pinned(loaded.files, self._spec.clock_khz, self._clock_journal) as pin:
+            before = device_state(loaded.files)
+            latency_s = _sample(loaded, artifact, config)
+            after = changing_state(loaded.files)
+        return Measurement(
             target=self.name,
             model_sha256=artifact.model_sha256,
             artifact_sha256=artifact.sha256,
@@ -170,11 +194,20 @@ class CachedTarget(ABC):
             peak_ram_bytes=artifact.peak_ram_bytes,
             config=config,
             provenance=self._spec.provenance,
-            device_state={"threads": self._spec.threads, **device_state()},
+            device_state={
+                "threads": self._spec.threads,
+                **before,
+                "clock_refused": pin.refused,
+                **{f"after_{name}": value for name, value in after.items()},
+            },
             measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            flags=flags(latency_s, pin, before, after, self._spec.threads),
         )
-        self._cache.store_measurement(artifact, measurement)
-        return measurement
+
+    @property
+    def _clock_journal(self) -> Path:
+        """Where it stands what the device's clock was before it was pinned."""
+        return self._cache.folder / "clocks" / f"{self.name}.json"
 
     def run(self, artifact: Artifact, inputs: Sequence[NDArray[np.float32]]) -> Arrays | Failure:
         """Run an artifact once on the device and return its outputs."""

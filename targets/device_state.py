@@ -1,4 +1,4 @@
-"""What this computer was like while something was measured on it."""
+"""What a device was like while something was measured on it."""
 
 from __future__ import annotations
 
@@ -6,36 +6,53 @@ import os
 import platform
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import TypeAlias
 
+from targets.cpu_clock import clocks_khz, is_pinned, policies
+from targets.device_files import DeviceFiles, LocalFiles
+
 State: TypeAlias = dict[str, str | int | float | None]
-_CPUFREQ = Path("sys/devices/system/cpu/cpu0/cpufreq")
+
+THROTTLE_BITS = "/sys/devices/platform/soc/soc:firmware/get_throttled"
+"""A Raspberry Pi's: bits 0 to 3 tell of now, 16 to 19 of since the start.
+
+https://www.raspberrypi.com/documentation/computers/os.html#get_throttled
+"""
+
+_THERMAL_ZONES = 16
 
 
-def device_state(root: Path = Path("/")) -> State:
-    """Read CPU, clock, load, temperature and toolchain versions; ``None`` where unreadable.
-
-    Args:
-        root: Of the file system that holds ``proc`` and ``sys``.
-    """
-    clock = _read(root / _CPUFREQ / "scaling_cur_freq")
-    temperature = _read(root / "sys/class/thermal/thermal_zone0/temp")
+def device_state(files: DeviceFiles) -> State:
+    """Read CPU, clocks, load, temperature and versions; ``None`` where unreadable."""
     return {
-        "cpu_model": cpu_model(root),
-        "cores": os.cpu_count(),
-        "governor": _read(root / _CPUFREQ / "scaling_governor"),
-        "clock_khz": int(clock) if clock else _current_clock_khz(root),
-        "load_average": os.getloadavg()[0],
-        "temperature_c": int(temperature) / 1000 if temperature else None,
+        "cpu_model": _cpu_model(files),
+        "board": files.read("/sys/firmware/devicetree/base/model"),
+        "kernel": files.read("/proc/sys/kernel/osrelease"),
+        "cores": _n_cores(files),
+        **changing_state(files),
         **toolchain_versions(),
     }
 
 
+def changing_state(files: DeviceFiles) -> State:
+    """Read only what may change while something is measured."""
+    folders = policies(files)
+    clocks = clocks_khz(files, folders)
+    load = files.read("/proc/loadavg")
+    return {
+        "governor": files.read(f"{folders[0]}/scaling_governor") if folders else None,
+        "clock_khz": max(clocks.values(), default=None),
+        "clock_pinned": int(is_pinned(files, folders)) if folders else None,
+        "load_average": float(load.split()[0]) if load else None,
+        "temperature_c": _temperature_c(files),
+        "throttle_bits": files.read(THROTTLE_BITS),
+    }
+
+
 @cache
-def cpu_model(root: Path = Path("/")) -> str:
-    """Return the name the CPU gives itself, or the machine's architecture."""
-    return _cpuinfo(root, "model name") or platform.machine()
+def cpu_model() -> str:
+    """Return the name this computer's CPU gives itself, or the machine's architecture."""
+    return _cpu_model(LocalFiles()) or platform.machine()
 
 
 @cache
@@ -51,21 +68,28 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _current_clock_khz(root: Path) -> int | None:
-    megahertz = _cpuinfo(root, "cpu MHz")
-    return round(float(megahertz) * 1000) if megahertz else None
+def _cpu_model(files: DeviceFiles) -> str | None:
+    names = ("model name", "Hardware", "Model", "uarch")
+    lines = (line.partition(":") for line in (files.read("/proc/cpuinfo") or "").splitlines())
+    fields = {key.strip(): value.strip() for key, _, value in lines}
+    return next((fields[name] for name in names if fields.get(name)), None)
 
 
-def _cpuinfo(root: Path, key: str) -> str | None:
-    for line in (_read(root / "proc/cpuinfo") or "").splitlines():
-        name, _, value = line.partition(":")
-        if name.strip() == key:
-            return value.strip()
-    return None
+def _n_cores(files: DeviceFiles) -> int | None:
+    online = files.read("/sys/devices/system/cpu/online")
+    if online is None:
+        return os.cpu_count() if isinstance(files, LocalFiles) else None
+    ranges = (part.split("-") for part in online.split(","))
+    return sum(int(ends[-1]) - int(ends[0]) + 1 for ends in ranges)
 
 
-def _read(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except OSError:
-        return None
+def _temperature_c(files: DeviceFiles) -> float | None:
+    """Return the hottest zone's temperature."""
+    hottest = None
+    for zone in range(_THERMAL_ZONES):
+        text = files.read(f"/sys/class/thermal/thermal_zone{zone}/temp")
+        if text is None:
+            break
+        if text.lstrip("-").isdigit():
+            hottest = max(hottest if hottest is not None else -274.0, int(text) / 1000)
+    return hottest

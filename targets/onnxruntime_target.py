@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from targets._types import Artifact, FailureStage
 from targets.cached_target import Arrays, Built, CachedTarget
 from targets.child_process import ChildProcess, ProcessEndedError, watchdog
+from targets.device_files import LocalFiles
 from targets.npz import pack, unpack
 from targets.target_errors import CompileError, DeviceLostError, DeviceRefusedError, last_line
 
@@ -98,6 +99,10 @@ class _Session:
 
     def __init__(self, worker: ChildProcess) -> None:
         self._worker = worker
+
+    @property
+    def files(self) -> LocalFiles:
+        return LocalFiles()
 
     def run(self, inputs: Sequence[NDArray[np.float32]]) -> Arrays:
         return unpack(_ask(self._worker, "run", pack(inputs))[1])

@@ -26,6 +26,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from targets._types import Artifact, Failure, MeasureConfig, Measurement, Target
+from targets.device_files import LocalFiles
 from targets.parity import TOLERANCE, random_inputs
 
 if TYPE_CHECKING:
@@ -326,3 +327,42 @@ class TargetTestCase:
         target.close()
         measurement = target.measure(artifact, QUICK, fresh=True)
         assert isinstance(measurement, Measurement), measurement
+
+
+class FakeSystem:
+    """A folder that looks like a device's ``/proc`` and ``/sys``.
+
+    Args:
+        root: The folder.
+        n_cpus: Processors it has.
+    """
+
+    def __init__(self, root: Path, n_cpus: int) -> None:
+        self.root = root
+        self.files = LocalFiles(root)
+        for name in ("present", "online"):
+            self.write(f"sys/devices/system/cpu/{name}", f"0-{n_cpus - 1}\n")
+
+    def write(self, path: str, text: str) -> None:
+        """Write a file, relative to the root."""
+        (self.root / path).parent.mkdir(parents=True, exist_ok=True)
+        (self.root / path).write_text(text)
+
+    def add_policy(
+        self, cpu: int, clock_khz: int, lowest_khz: int = 600_000, highest_khz: int = 1_800_000
+    ) -> dict[str, str]:
+        """Add a clock policy with governor ``ondemand``; return its settings by path."""
+        folder = f"sys/devices/system/cpu/cpufreq/policy{cpu}"
+        settings = {
+            "scaling_governor": "ondemand",
+            "scaling_min_freq": str(lowest_khz),
+            "scaling_max_freq": str(highest_khz),
+        }
+        fixed = {
+            "cpuinfo_min_freq": str(lowest_khz),
+            "cpuinfo_max_freq": str(highest_khz),
+            "scaling_cur_freq": str(clock_khz),
+        }
+        for name, text in (settings | fixed).items():
+            self.write(f"{folder}/{name}", f"{text}\n")
+        return {f"/{folder}/{name}": text for name, text in settings.items()}

@@ -1,0 +1,183 @@
+"""A device's CPU clock: read it, pin it while something is measured, put it back in any case.
+
+Linux' cpufreq, one policy for each group of cores that share a clock: see
+https://www.kernel.org/doc/html/latest/admin-guide/pm/cpufreq.html
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import psutil
+
+from targets.atomic_file import write_atomically
+from targets.device_files import DeviceFiles
+
+Clock: TypeAlias = int | Literal["max"]
+Saved: TypeAlias = dict[str, str]
+
+_ROOT = "/sys/devices/system/cpu"
+# restored in this order: highest before lowest, as a lowest above the highest is refused
+_SETTINGS = ("scaling_max_freq", "scaling_min_freq", "scaling_governor")
+_MOST_CPUS = 512
+
+
+@dataclass(frozen=True)
+class Pin:
+    """What came of pinning.
+
+    Args:
+        clock_khz: Pinned clock of each policy; empty if none is pinned.
+        refused: Why not, where it was wanted; one line.
+    """
+
+    clock_khz: Mapping[str, int]
+    refused: str | None = None
+
+
+def policies(files: DeviceFiles) -> list[str]:
+    """Return the folders of the device's clock policies; none where it has no cpufreq."""
+    folders = [f"{_ROOT}/cpufreq/policy{cpu}" for cpu in range(_n_cpus(files))]
+    return [f for f in folders if files.read(f"{f}/scaling_governor") is not None]
+
+
+def clocks_khz(files: DeviceFiles, folders: list[str]) -> dict[str, int]:
+    """Return the current clock of each policy."""
+    return _numbers(files, folders, "scaling_cur_freq")
+
+
+def is_pinned(files: DeviceFiles, folders: list[str]) -> bool:
+    """Return whether no policy may move its clock, whoever pinned it."""
+    lowest = _numbers(files, folders, "scaling_min_freq")
+    return bool(lowest) and lowest == _numbers(files, folders, "scaling_max_freq")
+
+
+@contextmanager
+def pinned(files: DeviceFiles, clock: Clock | None, journal: Path) -> Iterator[Pin]:
+    """Pin the clock in a ``with`` block, as far as it is permitted, and put back what was there.
+
+    What was there is written to a journal before anything is changed. A process that is
+    killed cannot put it back: the next one that uses the journal does, before all else.
+
+    Args:
+        files: The device's.
+        clock: Clock of every policy in kHz, or ``max``; ``None`` pins nothing.
+        journal: A file of this device's own.
+    """
+    if _restore_after_crash(files, journal) or clock is None:
+        # another process that lives has pinned it, and will put it back
+        yield Pin({})
+        return
+    saved = _settings(files)
+    try:
+        pin = _pin(files, clock, saved, journal)
+        yield pin
+    finally:
+        if journal.exists():
+            _restore(files, saved)
+            journal.unlink(missing_ok=True)
+
+
+def _pin(files: DeviceFiles, clock: Clock, saved: Saved, journal: Path) -> Pin:
+    folders = policies(files)
+    if not folders:
+        return Pin({}, "the device has no cpufreq")
+    owner = {"pid": os.getpid(), "started": psutil.Process().create_time(), "saved": saved}
+    write_atomically(journal, json.dumps(owner).encode())
+    wanted = {folder: _reachable(files, folder, clock) for folder in folders}
+    try:
+        for folder, khz in wanted.items():
+            _set_clock(files, folder, khz)
+    except OSError as error:
+        return Pin({}, f"{_reason(error)}: only root, or who the guide of the board lets, may")
+    if is_pinned(files, folders):
+        return Pin(_numbers(files, folders, "scaling_max_freq"))
+    return Pin({}, f"a policy did not take {clock}: see its scaling_available_frequencies")
+
+
+def _set_clock(files: DeviceFiles, folder: str, khz: int) -> None:
+    """Raise the highest first when raising, lower the lowest first when lowering."""
+    files.write(f"{folder}/scaling_governor", "performance")
+    names = ["scaling_max_freq", "scaling_min_freq"]
+    highest = int(files.read(f"{folder}/scaling_max_freq") or 0)
+    for name in names if khz > highest else reversed(names):
+        files.write(f"{folder}/{name}", str(khz))
+
+
+def _reachable(files: DeviceFiles, folder: str, clock: Clock) -> int:
+    """Return the clock within what a policy can do: groups of cores differ."""
+    lowest = int(files.read(f"{folder}/cpuinfo_min_freq") or 0)
+    highest = int(files.read(f"{folder}/cpuinfo_max_freq") or 0)
+    if clock == "max" or (highest and clock > highest):
+        return highest
+    return max(clock, lowest)
+
+
+def _settings(files: DeviceFiles) -> Saved:
+    paths = [f"{folder}/{name}" for folder in policies(files) for name in _SETTINGS]
+    found = {path: files.read(path) for path in paths}
+    return {path: text for path, text in found.items() if text}
+
+
+def _restore(files: DeviceFiles, saved: Saved) -> None:
+    """Put back every setting that differs."""
+    differing = {path: text for path, text in saved.items() if files.read(path) != text}
+    lowest = [path for path in differing if path.endswith("scaling_min_freq")]
+    for path in lowest:  # out of the way, should the highest have to go below it
+        folder = path.rpartition("/")[0]
+        floor = files.read(f"{folder}/cpuinfo_min_freq")
+        if floor:
+            files.write(path, floor)
+    for path, text in differing.items():
+        files.write(path, text)
+
+
+def _restore_after_crash(files: DeviceFiles, journal: Path) -> bool:
+    """Put back what a process left that ended; return whether one that lives holds the clock."""
+    try:
+        owner = json.loads(journal.read_bytes())
+    except FileNotFoundError:
+        return False
+    except ValueError:  # torn: nothing had been changed yet
+        journal.unlink(missing_ok=True)
+        return False
+    if owner["pid"] != os.getpid() and _lives(owner):
+        return True
+    saved = {str(p): str(t) for p, t in owner["saved"].items() if _is_setting(str(p))}
+    _restore(files, saved)
+    journal.unlink(missing_ok=True)
+    return False
+
+
+def _is_setting(path: str) -> bool:
+    """A journal is a file like others: what it names must be what is written by this module."""
+    pattern = rf"{_ROOT}/cpufreq/policy\d+/({'|'.join(_SETTINGS)})"
+    return re.fullmatch(pattern, path) is not None
+
+
+def _lives(owner: Mapping[str, float]) -> bool:
+    try:
+        return psutil.Process(int(owner["pid"])).create_time() == owner["started"]
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _n_cpus(files: DeviceFiles) -> int:
+    numbers = re.findall(r"\d+", files.read(f"{_ROOT}/present") or "")
+    return min(_MOST_CPUS, 1 + max(map(int, numbers), default=-1))
+
+
+def _numbers(files: DeviceFiles, folders: list[str], name: str) -> dict[str, int]:
+    texts = {folder.rpartition("/")[2]: files.read(f"{folder}/{name}") for folder in folders}
+    return {policy: int(text) for policy, text in texts.items() if text and text.isdigit()}
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)
