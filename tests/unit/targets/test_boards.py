@@ -132,6 +132,15 @@ def test_a_boards_description_names_its_guide_and_what_was_tried(name: str) -> N
         assert re.search(r"[Nn]ot\s+yet\s+tried\s+on\s+a", words)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_the_modelled_energy_of_a_multiply_is_what_the_guide_derives(name: str) -> None:
+    """4.6 pJ of arithmetic, and 70 pJ of an instruction spread over its lanes."""
+    lanes = {"jetson-orin-nano-cuda": 32, "riscv64": 1, "x86-64": 8}.get(name, 4)
+    energy_model = targets.load_spec(name).energy_model
+    assert energy_model.energy_per_mac_j == pytest.approx((4.6 + 70 / lanes) * 1e-12, rel=0.05)
+    assert energy_model.relative_uncertainty >= 0.5
+
+
 def test_the_guides_link_only_to_what_exists() -> None:
     for guide in (*GUIDES.glob("*.md"), GUIDES.parent / "measuring.md"):
         for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", guide.read_text()):
