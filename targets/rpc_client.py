@@ -25,6 +25,9 @@ _STAGES: dict[str, FailureStage] = {
     "upload": "upload",
 }
 
+# TVM never unloads a library: the server of a session grows by each
+_LARGEST_SESSION_BYTES = 32 << 20
+
 
 @dataclass(frozen=True)
 class Endpoint:
@@ -55,6 +58,7 @@ class RpcClient:
     def __init__(self) -> None:
         self._processes: list[ChildProcess] = []
         self._address: str | None = None
+        self._loaded_bytes = 0
         weakref.finalize(self, _kill_all, self._processes)
 
     @property
@@ -75,7 +79,7 @@ class RpcClient:
         avoid: Collection[str] = (),
         suspects: Collection[str] = (),
     ) -> RpcSession:
-        """Return the open session, or open one.
+        """Return the open session, or open one; one that has grown is opened anew.
 
         Args:
             endpoint: Where to find a board.
@@ -83,6 +87,8 @@ class RpcClient:
             avoid: Addresses of boards not to take.
             suspects: Addresses of boards to take only if no other is free.
         """
+        if self._loaded_bytes > _LARGEST_SESSION_BYTES and self.process_ids:
+            self.close_session()
         if not self.process_ids:
             self.kill()
             self._processes.append(ChildProcess("targets.rpc_client_process"))
@@ -96,10 +102,17 @@ class RpcClient:
                 avoid=list(avoid),
                 suspects=list(suspects),
             )
+            self._loaded_bytes = 0
             # known before anything is asked of it: it may not even answer
             self._address = board["address"]
             self.ask("connect", device=endpoint.device, session_timeout_s=session_timeout_s)
         return RpcSession(self)
+
+    def load(self, library: bytes) -> None:
+        """Upload a shared library and load it, instead of the one before."""
+        self._loaded_bytes += len(library)
+        self.ask("upload", library)
+        self.ask("load")
 
     def close_session(self) -> None:
         """Give the board back."""
@@ -154,8 +167,7 @@ class RpcSession:
 
     def load(self, library: bytes) -> None:
         """Upload a shared library and load it, instead of the one before."""
-        self._client.ask("upload", library)
-        self._client.ask("load")
+        self._client.load(library)
 
     def run(self, inputs: Sequence[NDArray[np.float32]]) -> Arrays:
         """Run the loaded network once and return its outputs."""

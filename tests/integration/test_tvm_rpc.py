@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 import targets
-from targets import Artifact, Failure, MeasureConfig, Measurement, tvm_schedule
+from targets import Artifact, Failure, MeasureConfig, Measurement, rpc_client, tvm_schedule
 from targets.parity import random_inputs
 from targets.testing import QUICK, GraphBuilder, run_onnxruntime, small_model
 from targets.tvm_target import TvmTarget
@@ -131,6 +131,22 @@ def test_a_file_that_is_no_library_is_a_failure(
     failure = target.measure(replace(artifact, path=tmp_path / "text.so"), QUICK, fresh=True)
     assert isinstance(failure, Failure)
     assert failure.stage == "run"
+
+
+def test_a_session_that_many_libraries_have_made_large_is_renewed(
+    target: TvmTarget, artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = 4 * artifact.path.stat().st_size
+    monkeypatch.setattr(rpc_client, "_LARGEST_SESSION_BYTES", limit)
+    target.close()
+    n_loaded = []
+    for _ in range(12):
+        assert isinstance(target.measure(artifact, QUICK, fresh=True), Measurement)
+        (session,) = psutil.Process(target.process_ids["server"]).children()
+        mapped = {m.path for m in session.memory_maps() if "library" in Path(m.path).name}
+        n_loaded.append(len(mapped))
+    # TVM unloads none; were that to change, sessions need not be renewed
+    assert n_loaded == [1, 2, 3, 4, 5] * 2 + [1, 2]
 
 
 def test_close_leaves_no_process(target: TvmTarget, artifact: Artifact) -> None:
