@@ -16,7 +16,7 @@ from targets.rpc_process import HOST
 from targets.rpc_tracker import Tracker
 from targets.spec import BOARDS
 from targets.tvm_target import TvmTarget
-from tests.emulated import userland
+from tests.emulated.userland import build, command, environment, missing
 
 KEY = "emulated-aarch64"
 # Python and TVM start in about 5 s under emulation on a quiet machine
@@ -28,25 +28,27 @@ class EmulatedBoard:
     """A board that can be started again.
 
     Args:
-        folder: Of its userland.
+        userland: Its files.
         port: Of its tracker.
+        temporary: What its sessions are sent; a board that ends leaves it.
         server: What runs now.
     """
 
-    folder: Path
+    userland: Path
     port: int
+    temporary: Path
     server: "subprocess.Popen[bytes] | None" = field(default=None)
 
     def start(self) -> None:
         script = Path(targets.__file__).with_name("board_server.py")
         self.server = subprocess.Popen(
             [
-                *userland.command(self.folder),
+                *command(self.userland),
                 str(script),
                 *("--tracker", f"{HOST}:{self.port}", "--key", KEY),
                 *("--port", "0", "--in-process"),
             ],
-            env=userland.environment(self.folder),
+            env=environment(self.userland) | {"TMPDIR": str(self.temporary)},
         )
         end = time.monotonic() + _START_TIMEOUT_S
         while not self.is_registered():
@@ -68,15 +70,16 @@ class EmulatedBoard:
 
 
 @pytest.fixture(scope="session")
-def board() -> Iterator[EmulatedBoard]:
-    reason = userland.missing()
+def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatedBoard]:
+    reason = missing()
     if reason is not None:
-        if os.environ.get("HWNAS_REQUIRE_ALL"):
+        if os.environ.get("HWNAS_REQUIRE_ALL") == "1":
             pytest.fail(reason)
         pytest.skip(reason)
-    folder = userland.build()
+    userland = build()
     tracker = ChildProcess("targets.rpc_process", ("tracker",))
-    board = EmulatedBoard(folder, int(tracker.receive_line()))
+    port = int(tracker.receive_line())
+    board = EmulatedBoard(userland, port, tmp_path_factory.mktemp("sessions"))
     try:
         board.start()
         yield board

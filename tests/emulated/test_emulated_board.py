@@ -1,5 +1,6 @@
 """Cross-compiled models, uploaded to an emulated 64-bit Arm board, compute the right numbers."""
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -36,9 +37,10 @@ def compiled(target: TvmTarget, model: onnx.ModelProto) -> Artifact:
     return artifact
 
 
-def hwnas(*arguments: str) -> "subprocess.CompletedProcess[str]":
+def hwnas(cache: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "hwnas", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = os.environ | {"HWNAS_CACHE": str(cache)}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
 
 @pytest.mark.parametrize("space", ["depthwise_separable", "early_exit"])
@@ -69,6 +71,7 @@ def test_emulated_timings_never_calibrate_anything(target: TvmTarget) -> None:
 
 def test_the_command_to_calibrate_says_so_in_one_line(target_file: Path, tmp_path: Path) -> None:
     result = hwnas(
+        tmp_path / "cache",
         *("calibrate", str(target_file), "--space", "depthwise_separable"),
         *("--input", "3x16x16", "--classes", "10", "--predictors", str(tmp_path)),
     )
@@ -84,6 +87,21 @@ def test_kernels_are_tuned_on_the_board_and_stay_right(target: TvmTarget) -> Non
     assert tuned
     assert all(kernel.n_wrong == 0 for kernel in tuned)
     compiled(target, model)
+
+
+def test_a_library_that_does_not_load_is_a_failure_and_the_board_stays(
+    board: EmulatedBoard, target: TvmTarget, tmp_path: Path
+) -> None:
+    artifact = compiled(target, small_model())
+    library = tmp_path / "text.so"
+    library.write_text("no library")
+    failure = target.run(replace(artifact, path=library), random_inputs(small_model(), 0))
+    assert isinstance(failure, Failure)
+    assert failure.stage == "run"
+    assert board.server is not None
+    assert board.server.poll() is None
+    measurement = target.measure(artifact, QUICK, fresh=True)
+    assert isinstance(measurement, Measurement), measurement
 
 
 def test_a_board_that_ends_in_a_session_is_a_failure_and_works_again_once_it_is_back(
@@ -104,7 +122,7 @@ def test_a_board_that_ends_in_a_session_is_a_failure_and_works_again_once_it_is_
     assert isinstance(measurement, Measurement), measurement
 
 
-def test_a_check_of_the_board_passes(target_file: Path) -> None:
-    result = hwnas("targets", "check", str(target_file))
+def test_a_check_of_the_board_passes(target_file: Path, tmp_path: Path) -> None:
+    result = hwnas(tmp_path, "targets", "check", str(target_file))
     assert result.returncode == 0, result.stdout + result.stderr
     assert "emulated" in result.stdout
