@@ -60,7 +60,9 @@ class FormulaTarget:
         latency_s: Callable[[Graph], float] = lambda graph: float(linear_latency_s([graph])[0]),
         refuses: Callable[[Graph], bool] = lambda graph: False,
         provenance: Provenance = "measured",
+        disturbs: Callable[[Graph], bool] = lambda graph: False,
     ) -> None:
+        self._disturbs = disturbs
         self._provenance = provenance
         self._latency_s = latency_s
         self._refuses = refuses
@@ -100,7 +102,8 @@ class FormulaTarget:
     def measure(
         self, artifact: Artifact, config: MeasureConfig = QUICK, *, fresh: bool = False
     ) -> Measurement | Failure:
-        latency_s = self._latency_s(self._graphs[artifact.sha256])
+        graph = self._graphs[artifact.sha256]
+        latency_s = self._latency_s(graph)
         return Measurement(
             target=self.name,
             model_sha256=artifact.model_sha256,
@@ -110,6 +113,7 @@ class FormulaTarget:
             peak_ram_bytes=artifact.peak_ram_bytes,
             config=config,
             provenance=self._provenance,
+            flags=("clock_unpinned", "drifting") if self._disturbs(graph) else ("clock_unpinned",),
         )
 
     def run(
@@ -235,6 +239,8 @@ def test_the_report_counts_and_agrees_with_the_formula(
         "n_fitted": SAMPLES,
         "n_held_out": HELD_OUT,
         "n_failures": 0,
+        "n_disturbed": 0,
+        "flags": {"clock_unpinned": SAMPLES + HELD_OUT},
         "seed": 0,
     }
     report["held_out"] = held_out
@@ -306,6 +312,34 @@ def test_failures_are_counted_told_and_left_out(space: SearchSpace) -> None:
     assert predictors.report["n_failures"] == len(impossible)
     counted = predictors.report["n_fitted"] + predictors.report["n_held_out"]
     assert counted == len(observed.results) - len(impossible)
+
+
+def test_what_was_disturbed_is_counted_and_left_out(space: SearchSpace) -> None:
+    observed = Observed()
+    # off by a factor that would spoil any fit
+    predictors = calibrate(
+        FormulaTarget(
+            latency_s=lambda g: float(linear_latency_s([g])[0]) * (5 if has_kernel_7(g) else 1),
+            disturbs=has_kernel_7,
+        ),
+        space,
+        samples=20,
+        held_out=4,
+        seed=1,
+        config=QUICK,
+        observer=observed,
+    )
+    disturbed = [a for a in observed.results if has_kernel_7(space.workloads(a))]
+    report = predictors.report
+    assert report["n_disturbed"] == len(disturbed) > 0
+    assert report["flags"]["drifting"] == len(disturbed)
+    assert report["n_fitted"] + report["n_held_out"] == len(observed.results) - len(disturbed)
+
+
+def test_a_board_that_always_throttles_is_not_calibrated_on(space: SearchSpace) -> None:
+    target = FormulaTarget(disturbs=lambda graph: True)
+    with pytest.raises(CalibrationError, match="9 were throttled or drifting"):
+        calibrate(target, space, samples=9, held_out=0, seed=0, config=QUICK)
 
 
 def test_too_few_measurements_say_how_many_and_why(space: SearchSpace) -> None:
