@@ -18,6 +18,7 @@ import pytest
 
 import targets
 from targets import Artifact, Failure, MeasureConfig, Measurement, rpc_client, tvm_schedule
+from targets.measurement_log import MeasurementLog
 from targets.parity import random_inputs
 from targets.testing import QUICK, GraphBuilder, run_onnxruntime, small_model
 from targets.tvm_target import TvmTarget
@@ -244,3 +245,51 @@ def test_without_a_compiler_the_failure_says_what_to_install(
     assert isinstance(failure, Failure)
     assert failure.stage == "compile"
     assert "install gcc or clang" in failure.message
+
+
+class SlowDown(threading.Thread):
+    """Lets a process run only half of the time, in pieces shorter than an inference."""
+
+    def __init__(self, pid: int, after_s: float) -> None:
+        super().__init__(daemon=True)
+        self._pid, self._after_s = pid, after_s
+        self.done = threading.Event()
+
+    def run(self) -> None:
+        self.done.wait(self._after_s)
+        while not self.done.is_set():
+            for process in psutil.Process(self._pid).children():
+                process.suspend()
+                time.sleep(0.002)
+                process.resume()
+            time.sleep(0.002)
+
+
+def test_a_device_that_throttles_half_way_is_measured_again_and_every_try_is_kept(
+    tmp_path: Path,
+) -> None:
+    graph = GraphBuilder((1, 64, 64, 64))
+    y = graph.node("Relu", graph.conv("x", (64, 64), (3, 3)))
+    model = graph.build(graph.classifier(graph.conv(y, (64, 64), (3, 3)), 64, 10))
+    config = replace(LONG, min_samples=50, repeats=2, cooldown_s=0.0)
+    with targets.create("host", cache_dir=tmp_path) as target:
+        assert isinstance(target, TvmTarget)
+        artifact = target.compile(model)
+        assert isinstance(artifact, Artifact), artifact
+        slow_down = SlowDown(target.process_ids["server"], after_s=0.9)
+        slow_down.start()
+        timer = threading.Timer(2.2, slow_down.done.set)
+        timer.start()
+        measurement = target.measure(artifact, config, fresh=True)
+        slow_down.done.set()
+        timer.join()
+        slow_down.join()
+    assert isinstance(measurement, Measurement), measurement
+    log = MeasurementLog(tmp_path / "measurements.jsonl")
+    kept = [log.record(head).result for head in log.heads()]
+    tries = [m for m in kept if isinstance(m, Measurement)]
+    assert len(tries) > 1
+    assert "drifting" in tries[0].flags
+    # the slow half shows: the device was not itself
+    assert np.median(tries[0].latency_s[-15:]) > 1.3 * np.median(tries[0].latency_s[:15])
+    assert tries[-1] == measurement
