@@ -92,18 +92,22 @@ def latency_metrics(
     intervals = [m.latency_interval_s() for m in measured.measurements]
     lows, highs = [i[0] for i in intervals], [i[1] for i in intervals]
     predicted = [p.mean for p in costs.stage_latency_s]
+    flags = ", ".join(sorted({flag for m in measured.measurements for flag in m.flags})) or None
     expected = Metric(
         expected_cost(shares, medians),
         provenance,
         expected_cost(shares, lows),
         expected_cost(shares, highs),
         predicted=expected_cost(shares, predicted),
+        flags=flags,
     )
-    worst = Metric(sum(medians), provenance, sum(lows), sum(highs), predicted=sum(predicted))
+    worst = Metric(
+        sum(medians), provenance, sum(lows), sum(highs), predicted=sum(predicted), flags=flags
+    )
     return {
         "latency_s": expected,
         "worst_latency_s": worst,
-        "latency_p99_s": Metric(_p99(measured, shares), provenance),
+        "latency_p99_s": Metric(_p99(measured, shares), provenance, flags=flags),
     }
 
 

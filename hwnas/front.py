@@ -29,6 +29,7 @@ class Metric:
         boundary: What an energy includes.
         seeds: Trainings an accuracy is the mean of.
         split: Which samples an accuracy was judged on.
+        flags: Doubts about the measurements behind it, separated by commas.
     """
 
     value: float
@@ -39,6 +40,7 @@ class Metric:
     boundary: Boundary | None = None
     seeds: int | None = None
     split: str | None = None
+    flags: str | None = None
 
     @property
     def upper_bound(self) -> float:

@@ -49,6 +49,7 @@ class MeasuredModel:
             },
             "flash_bytes": {"value": m.flash_bytes, "provenance": m.provenance},
             "peak_ram_bytes": {"value": m.peak_ram_bytes, "provenance": m.provenance},
+            "flags": list(m.flags),
             "device_state": dict(m.device_state),
             "measured_at": m.measured_at,
         }

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from hwnas.diagnosis import Finding
+from hwnas.doubts import ADVICE
 from hwnas.target_checking import CheckStep
 from hwnas.tuning import TunedModel
 from hwnas.units import engineering, kibibytes, percent
@@ -26,6 +27,8 @@ def front_table(front: Document) -> Table:
         caption="accuracy: test split, 95 % interval. latency: measured, mean over the exits' "
         "shares. energy: modelled, no power meter.",
     )
+    if any(_is_disturbed(member) for member in members):
+        table.caption = f"* throttled or drifting while it was measured. {table.caption}"
     for heading in ("architecture", "exits"):
         table.add_column(heading, no_wrap=True)
     for heading in ("accuracy", "seeds", "latency", "P99", "energy", "flash", "RAM"):
@@ -38,13 +41,18 @@ def front_table(front: Document) -> Table:
             exit_text(member["deployment"]["exit_shares"]),
             percent(accuracy["value"], accuracy["low"], accuracy["high"]),
             str(accuracy["seeds"]),
-            engineering(metrics["latency_s"]["value"], "s"),
+            engineering(metrics["latency_s"]["value"], "s") + " *" * _is_disturbed(member),
             engineering(metrics["latency_p99_s"]["value"], "s"),
             engineering(metrics["energy_j"]["value"], "J"),
             kibibytes(metrics["flash_bytes"]["value"]),
             kibibytes(metrics["peak_ram_bytes"]["value"]),
         )
     return table
+
+
+def _is_disturbed(member: Document) -> bool:
+    flags = member["metrics"]["latency_s"].get("flags", "")
+    return "throttled" in flags or "drifting" in flags
 
 
 def exit_text(shares: Sequence[float]) -> str:
@@ -118,10 +126,12 @@ def measurement_table(measurement: Document) -> Table:
     for label, key, show in _COSTS[1:]:
         cost = measurement[key]
         table.add_row(label, show(cost["value"]), "", cost["provenance"])
+    notes = [ADVICE[flag] for flag in measurement["flags"]]
     if "energy_j" in measurement:
         table.add_row(*_energy_row(measurement["energy_j"]))
     else:
-        table.caption = f"no energy: {measurement['no_energy_because']}"
+        notes.append(f"no energy: {measurement['no_energy_because']}")
+    table.caption = "\n".join(notes)
     return table
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import targets
+from hwnas.doubts import ADVICE
 from hwnas.errors import UserError
 from targets import Failure, Measurement, Target, TargetSpec
 from targets.spec import Rpc
@@ -16,7 +17,7 @@ from targets.spec import Rpc
 if TYPE_CHECKING:
     import onnx
 
-    from targets import FailureStage, Flag
+    from targets import FailureStage
     from targets.tvm_target import TvmTarget
 
 _SESSION_TIMEOUT_S = 30.0
@@ -26,13 +27,6 @@ _STAGE_FIXES: Mapping[FailureStage, str] = {
     "run": "does tvm_target fit the processor (/proc/cpuinfo)? Code for another one crashes",
     "timeout": "restart the board's server; a board that hangs again may lack power or cooling",
     "parity": "do not use this target: its numbers are wrong. Does tvm_target fit the processor?",
-}
-_FLAG_FIXES: Mapping[Flag, str] = {
-    "clock_unknown": "the device does not tell its clock: latencies may wander unnoticed",
-    "clock_unpinned": "set clock_khz, and let the server's user write to cpufreq",
-    "loaded": "stop what else runs on the device",
-    "throttled": "better cooling or power supply, or a lower clock_khz",
-    "drifting": "better cooling or power supply, or a lower clock_khz",
 }
 
 
@@ -225,7 +219,7 @@ def _latency(measurement: Measurement) -> CheckStep:
 def _device(measurement: Measurement) -> CheckStep:
     state = measurement.device_state.items()
     found = [f"{key} {value}" for key, value in state if value is not None]
-    fixes = dict.fromkeys(_FLAG_FIXES[flag] for flag in measurement.flags)
+    fixes = dict.fromkeys(ADVICE[flag] for flag in measurement.flags)
     return CheckStep("device", True, ", ".join([*found, *measurement.flags]), "; ".join(fixes))
 
 
