@@ -68,6 +68,11 @@ class LoadedModel(Protocol):
         """The device's files."""
         ...
 
+    @property
+    def address(self) -> str:
+        """Of the board, ``host:port``; without meaning on this computer."""
+        ...
+
     def run(self, inputs: Sequence[NDArray[np.float32]]) -> Arrays:
         """Run once and return the outputs."""
         ...
@@ -181,7 +186,8 @@ class CachedTarget(ABC):
     def _measure(
         self, loaded: LoadedModel, artifact: Artifact, config: MeasureConfig
     ) -> Measurement:
-        with pinned(loaded.files, self._spec.clock_khz, self._clock_journal) as pin:
+        board = loaded.address if self._spec.rpc is not None else None
+        with pinned(loaded.files, self._spec.clock_khz, self._clock_journal(board)) as pin:
             before = device_state(loaded.files)
             latency_s = _sample(loaded, artifact, config)
             after = changing_state(loaded.files)
@@ -196,6 +202,7 @@ class CachedTarget(ABC):
             provenance=self._spec.provenance,
             device_state={
                 "threads": self._spec.threads,
+                "board_address": board,
                 **before,
                 "clock_refused": pin.refused,
                 **{f"after_{name}": value for name, value in after.items()},
@@ -204,10 +211,10 @@ class CachedTarget(ABC):
             flags=flags(latency_s, pin, before, after, self._spec.threads),
         )
 
-    @property
-    def _clock_journal(self) -> Path:
-        """Where it stands what the device's clock was before it was pinned."""
-        return self._cache.folder / "clocks" / f"{self.name}.json"
+    def _clock_journal(self, board: str | None) -> Path:
+        """Where it stands what a device's clock was before it was pinned."""
+        file = self.name if board is None else f"{self.name}@{board.replace(':', '_')}"
+        return self._cache.folder / "clocks" / f"{file}.json"
 
     def run(self, artifact: Artifact, inputs: Sequence[NDArray[np.float32]]) -> Arrays | Failure:
         """Run an artifact once on the device and return its outputs."""
@@ -234,7 +241,7 @@ class CachedTarget(ABC):
     def _on_device(
         self, artifact: Artifact, work: Callable[[LoadedModel], T], timeout_s: float
     ) -> T | Failure:
-        """Do something with a loaded artifact; once more, on a new device, if it was lost."""
+        """Do something with a loaded artifact; again, on another device, if it was lost."""
         stage: FailureStage = "run"
         reason = ""  # not the error: its traceback would keep this frame, and the session
         for _ in range(self.attempts):

@@ -104,6 +104,10 @@ class _Session:
     def files(self) -> LocalFiles:
         return LocalFiles()
 
+    @property
+    def address(self) -> str:
+        return ""
+
     def run(self, inputs: Sequence[NDArray[np.float32]]) -> Arrays:
         return unpack(_ask(self._worker, "run", pack(inputs))[1])
 

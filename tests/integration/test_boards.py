@@ -45,6 +45,8 @@ def test_a_board_behind_a_tracker_compiles_runs_measures_and_is_given_back(
     measurement = target.measure(artifact, QUICK)
     assert isinstance(measurement, Measurement), measurement
     assert measurement.target == KEY
+    assert [measurement.device_state["board_address"]] == rack.addresses()
+    assert measurement.device_state["kernel"] == os.uname().release
     assert set(target.process_ids) == {"client"}
     # given back after each operation, so that others get their turn
     other = board_process_with_session(rack)
