@@ -118,8 +118,12 @@ class Tracker:
         self._socket.settimeout(max(1.0, end - time.monotonic()))
         try:
             host, port, match_key = self._ask([_REQUEST, key, "", _PRIORITY])[1]
-        except TimeoutError:  # somebody else was faster
-            raise NoBoardError(self._none_free(key, wait_s)) from None
+        except TimeoutError:
+            # ask no more: the next answer may be the one that did not come
+            raise NoBoardError(
+                f"No free board with key {key!r} on tracker {self.address} after {wait_s:.0f} s: "
+                "somebody else was faster. Wait, or raise rpc.wait_s"
+            ) from None
         finally:
             self._socket.settimeout(_ANSWER_TIMEOUT_S)
         return Board(host, int(port), match_key)
