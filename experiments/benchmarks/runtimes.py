@@ -55,9 +55,9 @@ class Row:
     compile_warm_s: float = 0.0
     tvm_s: float = 0.0
     ort_s: float = 0.0
-    tuned_s: float = 0.0
-    tuned_ort_s: float = 0.0
-    tuning_s: float = 0.0
+    tuned_s: float | None = None
+    tuned_ort_s: float | None = None
+    tuning_s: float | None = None
 
     @property
     def ratio(self) -> float:
@@ -65,9 +65,16 @@ class Row:
         return self.tvm_s / self.ort_s
 
     @property
-    def tuned_ratio(self) -> float:
-        """Tuned TVM / ONNX Runtime; NaN without tuning."""
-        return self.tuned_s / self.tuned_ort_s if self.tuned_s else float("nan")
+    def tuned_ratio(self) -> float | None:
+        """Tuned TVM / ONNX Runtime; None without tuning."""
+        if self.tuned_s is None or self.tuned_ort_s is None:
+            return None
+        return self.tuned_s / self.tuned_ort_s
+
+    @property
+    def label(self) -> str:
+        """Group and name."""
+        return f"{self.group}: {self.name}"
 
 
 def main() -> None:
@@ -77,13 +84,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--tune", type=float, metavar="SECONDS", help="for each network")
     parser.add_argument("--run", type=Path, help="a finished run, whose front is measured too")
-    parser.add_argument("--only", help="measure groups with this in their name")
+    parser.add_argument("--only", help="measure networks with this in group or name")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     rows = list(space_rows(arguments.samples, arguments.seed))
     rows += [Row("reference", name, [to_onnx(network)]) for name, network in NETWORKS.items()]
     rows += list(run_rows(arguments.run)) if arguments.run else []
-    rows = [row for row in rows if (arguments.only or "") in row.group]
+    rows = [row for row in rows if (arguments.only or "") in row.label]
     with tempfile.TemporaryDirectory() as folder:
         benchmark(rows, Path(folder), arguments.rounds, arguments.tune)
     print_json(rows) if arguments.json else print_table(rows)
@@ -103,13 +110,13 @@ def benchmark(rows: Sequence[Row], cache: Path, rounds: int, tune_s: float | Non
         for row in rows:
             row.compile_warm_s = sum(unwrap(tvm.compile(m)).compile_s for m in row.models)
             row.tvm_s, row.ort_s = path_latency((tvm, ort), row.models, rounds)
-            say(f"{row.group}: {row.name}: {row.ratio:.2f}")
+            say(f"{row.label}: {row.ratio:.2f}")
         if tune_s is None:
             return
         for row in rows:
             row.tuning_s = tune(tvm, row.models, tune_s)
             row.tuned_s, row.tuned_ort_s = path_latency((tvm, ort), row.models, rounds)
-            say(f"{row.group}: {row.name}: {row.ratio:.2f} -> {row.tuned_ratio:.2f}")
+            say(f"{row.label}: {row.ratio:.2f} -> {shown(row.tuned_ratio, 2)}")
 
 
 def tune(target: Target, models: Sequence[onnx.ModelProto], seconds: float) -> float:
@@ -170,9 +177,9 @@ def print_table(rows: Sequence[Row]) -> None:
     )
     for row in rows:
         print(
-            f"{row.group + ': ' + row.name:42} {1e6 * row.tvm_s:9.2f} {1e6 * row.ort_s:9.2f} "
-            f"{row.ratio:6.2f} {row.tuned_ratio:6.2f} {row.compile_cold_s:7.2f} "
-            f"{row.compile_warm_s:7.2f} {row.tuning_s:8.1f}"
+            f"{row.label:42} {1e6 * row.tvm_s:9.2f} {1e6 * row.ort_s:9.2f} "
+            f"{row.ratio:6.2f} {shown(row.tuned_ratio, 2):>6} {row.compile_cold_s:7.2f} "
+            f"{row.compile_warm_s:7.2f} {shown(row.tuning_s, 1):>8}"
         )
     for group in dict.fromkeys(row.group for row in rows):
         print(f"{group}: {summary([row for row in rows if row.group == group])}")
@@ -182,12 +189,13 @@ def print_table(rows: Sequence[Row]) -> None:
 def summary(rows: Sequence[Row]) -> str:
     """Return the figures of a group in one line."""
     ratios = [row.ratio for row in rows]
-    tuned = [row.tuned_ratio for row in rows]
+    tuned = [row.tuned_ratio for row in rows if row.tuned_ratio is not None]
     cold_s = np.mean([row.compile_cold_s for row in rows])
     warm_s = np.mean([row.compile_warm_s for row in rows])
+    tuned_text = f"tuned {geometric_mean(tuned):.2f}, worst {max(tuned):.2f}; " if tuned else ""
     return (
         f"n = {len(rows)}, untuned geometric mean {geometric_mean(ratios):.2f}, worst "
-        f"{max(ratios):.2f}; tuned {geometric_mean(tuned):.2f}, worst {max(tuned):.2f}; "
+        f"{max(ratios):.2f}; {tuned_text}"
         f"compile {cold_s:.2f} s cold, {warm_s:.2f} s warm on average"
     )
 
@@ -203,6 +211,11 @@ def print_json(rows: Sequence[Row]) -> None:
 
 def geometric_mean(values: Sequence[float]) -> float:
     return float(np.exp(np.mean(np.log(values))))
+
+
+def shown(value: float | None, digits: int) -> str:
+    """Return a figure, or a dash if there is none."""
+    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def say(text: str) -> None:
