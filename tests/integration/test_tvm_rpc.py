@@ -248,21 +248,33 @@ def test_without_a_compiler_the_failure_says_what_to_install(
 
 
 class SlowDown(threading.Thread):
-    """Lets a process run only half of the time, in pieces shorter than an inference."""
+    """Lets a server's sessions run only half of the time, from the middle of a measurement on.
 
-    def __init__(self, pid: int, after_s: float) -> None:
+    In pieces shorter than an inference, until the measurement is in the log.
+
+    Args:
+        pid: Of the server.
+        after_s: How much processor time its sessions get before.
+        log: Where measurements are kept.
+    """
+
+    def __init__(self, pid: int, after_s: float, log: Path) -> None:
         super().__init__(daemon=True)
-        self._pid, self._after_s = pid, after_s
-        self.done = threading.Event()
+        self._server, self._after_s, self._log = psutil.Process(pid), after_s, log
 
     def run(self) -> None:
-        self.done.wait(self._after_s)
-        while not self.done.is_set():
-            for process in psutil.Process(self._pid).children():
+        start_s = self._used_s()
+        while self._used_s() < start_s + self._after_s:
+            time.sleep(0.01)
+        while not self._log.exists():
+            for process in self._server.children():
                 process.suspend()
                 time.sleep(0.002)
                 process.resume()
             time.sleep(0.002)
+
+    def _used_s(self) -> float:
+        return sum(process.cpu_times().user for process in self._server.children())
 
 
 def test_a_device_that_throttles_half_way_is_measured_again_and_every_try_is_kept(
@@ -276,17 +288,14 @@ def test_a_device_that_throttles_half_way_is_measured_again_and_every_try_is_kep
         assert isinstance(target, TvmTarget)
         artifact = target.compile(model)
         assert isinstance(artifact, Artifact), artifact
-        slow_down = SlowDown(target.process_ids["server"], after_s=0.9)
+        log = tmp_path / "measurements.jsonl"
+        slow_down = SlowDown(target.process_ids["server"], after_s=0.8, log=log)
         slow_down.start()
-        timer = threading.Timer(2.2, slow_down.done.set)
-        timer.start()
         measurement = target.measure(artifact, config, fresh=True)
-        slow_down.done.set()
-        timer.join()
         slow_down.join()
     assert isinstance(measurement, Measurement), measurement
-    log = MeasurementLog(tmp_path / "measurements.jsonl")
-    kept = [log.record(head).result for head in log.heads()]
+    recorded = MeasurementLog(log)
+    kept = [recorded.record(head).result for head in recorded.heads()]
     tries = [m for m in kept if isinstance(m, Measurement)]
     assert len(tries) > 1
     assert "drifting" in tries[0].flags
