@@ -17,7 +17,7 @@ import numpy as np
 
 from targets._types import Artifact, Failure, FailureStage, MeasureConfig, Measurement
 from targets.cache import Cache
-from targets.cpu_clock import pinned
+from targets.cpu_clock import journal_name, pinned
 from targets.device_files import DeviceFiles
 from targets.device_state import changing_state, device_state
 from targets.disturbance import flags
@@ -187,7 +187,8 @@ class CachedTarget(ABC):
         self, loaded: LoadedModel, artifact: Artifact, config: MeasureConfig
     ) -> Measurement:
         board = loaded.address if self._spec.rpc is not None else None
-        with pinned(loaded.files, self._spec.clock_khz, self._clock_journal(board)) as pin:
+        journal = self._cache.folder / "clocks" / journal_name(loaded.files)
+        with pinned(loaded.files, self._spec.clock_khz, journal) as pin:
             before = device_state(loaded.files)
             latency_s = _sample(loaded, artifact, config)
             after = changing_state(loaded.files)
@@ -210,11 +211,6 @@ class CachedTarget(ABC):
             measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
             flags=flags(latency_s, pin, before, after, self._spec.threads),
         )
-
-    def _clock_journal(self, board: str | None) -> Path:
-        """Where it stands what a device's clock was before it was pinned."""
-        file = self.name if board is None else f"{self.name}@{board.replace(':', '_')}"
-        return self._cache.folder / "clocks" / f"{file}.json"
 
     def run(self, artifact: Artifact, inputs: Sequence[NDArray[np.float32]]) -> Arrays | Failure:
         """Run an artifact once on the device and return its outputs."""

@@ -6,14 +6,16 @@ https://www.kernel.org/doc/html/latest/admin-guide/pm/cpufreq.html
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import psutil
 
@@ -27,6 +29,7 @@ _ROOT = "/sys/devices/system/cpu"
 # restored in this order: highest before lowest, as a lowest above the highest is refused
 _SETTINGS = ("scaling_max_freq", "scaling_min_freq", "scaling_governor")
 _MOST_CPUS = 512
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,12 @@ def is_pinned(files: DeviceFiles, folders: list[str]) -> bool:
     return bool(lowest) and lowest == _numbers(files, folders, "scaling_max_freq")
 
 
+def journal_name(files: DeviceFiles) -> str:
+    """Return a file name of the device's own, until it restarts and forgets what was pinned."""
+    boot = files.read("/proc/sys/kernel/random/boot_id") or "a device without a name"
+    return f"{hashlib.sha256(boot.encode()).hexdigest()[:16]}.json"
+
+
 @contextmanager
 def pinned(files: DeviceFiles, clock: Clock | None, journal: Path) -> Iterator[Pin]:
     """Pin the clock in a ``with`` block, as far as it is permitted, and put back what was there.
@@ -69,11 +78,10 @@ def pinned(files: DeviceFiles, clock: Clock | None, journal: Path) -> Iterator[P
     Args:
         files: The device's.
         clock: Clock of every policy in kHz, or ``max``; ``None`` pins nothing.
-        journal: A file of this device's own.
+        journal: A file of this device's own: see `journal_name`.
     """
-    if _restore_after_crash(files, journal) or clock is None:
-        # another process that lives has pinned it, and will put it back
-        yield Pin({})
+    if (held := _restore_after_crash(files, journal)) or clock is None:
+        yield Pin({}, held)
         return
     saved = _settings(files)
     try:
@@ -81,16 +89,17 @@ def pinned(files: DeviceFiles, clock: Clock | None, journal: Path) -> Iterator[P
         yield pin
     finally:
         if journal.exists():
-            _restore(files, saved)
-            journal.unlink(missing_ok=True)
+            # nobody's from here on: should the device be lost now, its next use puts it back
+            _write_journal(journal, saved, owner={"pid": None, "started": None})
+            _restore_from(files, saved, journal)
 
 
 def _pin(files: DeviceFiles, clock: Clock, saved: Saved, journal: Path) -> Pin:
     folders = policies(files)
     if not folders:
         return Pin({}, "the device has no cpufreq")
-    owner = {"pid": os.getpid(), "started": psutil.Process().create_time(), "saved": saved}
-    write_atomically(journal, json.dumps(owner).encode())
+    owner = {"pid": os.getpid(), "started": psutil.Process().create_time()}
+    _write_journal(journal, saved, owner)
     wanted = {folder: _reachable(files, folder, clock) for folder in folders}
     try:
         for folder, khz in wanted.items():
@@ -139,21 +148,37 @@ def _restore(files: DeviceFiles, saved: Saved) -> None:
         files.write(path, text)
 
 
-def _restore_after_crash(files: DeviceFiles, journal: Path) -> bool:
-    """Put back what a process left that ended; return whether one that lives holds the clock."""
+def _restore_after_crash(files: DeviceFiles, journal: Path) -> str | None:
+    """Put back what a process left that ended; return why the clock is not to be touched."""
     try:
-        owner = json.loads(journal.read_bytes())
+        document = json.loads(journal.read_bytes())
+        saved = {str(p): str(t) for p, t in document["saved"].items() if _is_setting(str(p))}
+        lives = _lives(document["pid"], document["started"])
     except FileNotFoundError:
-        return False
-    except ValueError:  # torn: nothing had been changed yet
+        return None
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        _log.warning("%s: ignored a damaged journal of clocks (%s)", journal, error)
         journal.unlink(missing_ok=True)
-        return False
-    if owner["pid"] != os.getpid() and _lives(owner):
-        return True
-    saved = {str(p): str(t) for p, t in owner["saved"].items() if _is_setting(str(p))}
-    _restore(files, saved)
+        return None
+    if lives:
+        return f"process {document['pid']} has pinned it, and will put it back"
+    return _restore_from(files, saved, journal)
+
+
+def _restore_from(files: DeviceFiles, saved: Saved, journal: Path) -> str | None:
+    """Put back and forget; where that is not permitted, say so and keep the journal."""
+    try:
+        _restore(files, saved)
+    except OSError as error:
+        reason = f"what was pinned before could not be put back: {_reason(error)}"
+        _log.warning("%s: %s", journal, reason)
+        return reason
     journal.unlink(missing_ok=True)
-    return False
+    return None
+
+
+def _write_journal(journal: Path, saved: Saved, owner: Mapping[str, Any]) -> None:
+    write_atomically(journal, json.dumps({**owner, "saved": saved}).encode())
 
 
 def _is_setting(path: str) -> bool:
@@ -162,9 +187,11 @@ def _is_setting(path: str) -> bool:
     return re.fullmatch(pattern, path) is not None
 
 
-def _lives(owner: Mapping[str, float]) -> bool:
+def _lives(pid: int | None, started: float | None) -> bool:
+    if pid is None:
+        return False
     try:
-        return psutil.Process(int(owner["pid"])).create_time() == owner["started"]
+        return psutil.Process(pid).create_time() == started
     except psutil.NoSuchProcess:
         return False
 

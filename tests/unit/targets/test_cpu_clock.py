@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from targets.cpu_clock import is_pinned, pinned, policies
+from targets.cpu_clock import is_pinned, journal_name, pinned, policies
 from targets.device_files import LocalFiles
 from targets.testing import FakeSystem
 
@@ -164,3 +164,68 @@ def test_a_torn_journal_is_dropped(system: FakeSystem, tmp_path: Path) -> None:
     journal.write_text('{"pid": 1, "sa')
     with pinned(system.files, None, journal):
         assert not journal.exists()
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"pid": "a", "started": 1, "saved": 2}'])
+def test_a_journal_that_is_none_is_dropped(
+    system: FakeSystem, tmp_path: Path, content: str
+) -> None:
+    journal = tmp_path / "journal.json"
+    journal.write_text(content)
+    with pinned(system.files, None, journal):
+        assert not journal.exists()
+
+
+def test_who_pins_what_is_pinned_already_leaves_it_to_the_first(
+    system: FakeSystem, tmp_path: Path
+) -> None:
+    settings = system.add_policy(0, 900_000)
+    journal = tmp_path / "journal.json"
+    with pinned(system.files, "max", journal):
+        with pinned(system.files, 600_000, journal) as second:
+            assert second.clock_khz == {}
+            assert second.refused is not None
+        assert is_pinned(system.files, policies(system.files))
+    assert values(system, settings) == settings
+    assert not journal.exists()
+
+
+def test_two_devices_are_told_apart_and_one_that_restarted(tmp_path: Path) -> None:
+    names = set()
+    for boot_id in ("8f1d", "a77c", "../../../etc/passwd"):
+        system = FakeSystem(tmp_path / str(len(names)), n_cpus=1)
+        system.write("proc/sys/kernel/random/boot_id", boot_id)
+        names.add(journal_name(system.files))
+    assert len(names) == 3
+    assert not any("/" in name for name in names)
+
+
+def test_a_pin_that_may_not_be_put_back_now_is_put_back_later(
+    system: FakeSystem, tmp_path: Path
+) -> None:
+    settings = system.add_policy(0, 900_000)
+    journal = tmp_path / "journal.json"
+
+    class ReadOnly(StrictFiles):
+        def write(self, path: str, text: str) -> None:
+            raise PermissionError(13, "Permission denied")
+
+    class LostWithin(StrictFiles):
+        lost = False
+
+        def write(self, path: str, text: str) -> None:
+            if self.lost:
+                raise ConnectionResetError(104, "Connection reset by peer")
+            super().write(path, text)
+
+    files = LostWithin(system.root)
+    with pinned(files, "max", journal):
+        files.lost = True
+    assert journal.exists()
+    with pinned(ReadOnly(system.root), "max", journal) as pin:
+        assert pin.refused is not None
+        assert "Permission denied" in pin.refused
+    assert values(system, settings) != settings
+    with pinned(system.files, None, journal):
+        assert values(system, settings) == settings
+    assert not journal.exists()
