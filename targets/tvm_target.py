@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -108,10 +109,16 @@ class TvmTarget(CachedTarget):
         Returns:
             The kernels tuned now: those that were tuned before are left as they are.
         """
+        end = time.monotonic() + seconds
+        results: list[TunedKernel] = []
+
+        def keep(kernel: TunedKernel, done: int, total: int) -> None:
+            results.append(kernel)
+            if observer is not None:
+                observer(kernel, done, total)
+
         try:
-            return self._compiler().tune(
-                models, lambda: self.session(_TUNING_TIMEOUT_S), seconds, observer
-            )
+            return self._tune(models, end, keep, results)
         except (DeviceLostError, DeviceRefusedError) as error:
             return self._failure(error.stage, error, "")
         except TimeoutError as error:
@@ -120,6 +127,26 @@ class TvmTarget(CachedTarget):
             return self._failure("compile", error, "")
         finally:
             self._cache = Cache(self._spec, self._code_version, ".so", self._cache.folder)
+
+    def _tune(
+        self,
+        models: Sequence[onnx.ModelProto],
+        end: float,
+        observer: Callable[[TunedKernel, int, int], None],
+        results: list[TunedKernel],
+    ) -> list[TunedKernel]:
+        """Tune until a time; a device that gets lost costs the kernel in flight, once or twice."""
+        for attempt in range(1, self.attempts + 1):
+            try:
+                open_session = partial(self.session, _TUNING_TIMEOUT_S, f"tuning {attempt}")
+                seconds = max(0.0, end - time.monotonic())
+                self._compiler().tune(models, open_session, seconds, observer)
+                break
+            except (DeviceLostError, TimeoutError):
+                self.close()
+                if attempt == self.attempts:
+                    raise
+        return results
 
     @property
     def _code_version(self) -> str:
@@ -144,7 +171,9 @@ class TvmTarget(CachedTarget):
         try:
             with watchdog(timeout_s, self._interrupt):
                 try:
-                    yield self._pool.open(self._endpoint(), timeout_s)
+                    # a session on this computer stays open for others after this one
+                    session_timeout_s = 0.0 if self._host else timeout_s
+                    yield self._pool.open(self._endpoint(), session_timeout_s)
                 except DeviceRefusedError:
                     self._pool.give_back()
                     raise

@@ -247,6 +247,19 @@ def test_without_a_compiler_the_failure_says_what_to_install(
     assert "install gcc or clang" in failure.message
 
 
+def test_a_session_that_stays_open_outlives_the_time_limit_of_its_first_measurement(
+    target: TvmTarget, artifact: Artifact
+) -> None:
+    target.close()
+    short = replace(QUICK, timeout_s=2.0)
+    assert isinstance(target.measure(artifact, short, fresh=True), Measurement)
+    server = psutil.Process(target.process_ids["server"])
+    (session,) = server.children()
+    time.sleep(2.5)
+    assert isinstance(target.measure(artifact, short, fresh=True), Measurement)
+    assert server.children() == [session]
+
+
 class SlowDown(threading.Thread):
     """Lets a server's sessions run a seventh of the time, from the middle of a measurement on.
 

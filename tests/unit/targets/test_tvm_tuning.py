@@ -1,6 +1,8 @@
 """The tuner, its database, and what targets make of them, on this computer's own server."""
 
 import json
+import os
+import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,6 +87,27 @@ def test_another_process_finds_what_was_tuned_and_its_code_is_right(
     assert not isinstance(outputs, Failure), outputs
     (expected,) = run_onnxruntime(model(), inputs)
     np.testing.assert_allclose(outputs[0], expected, atol=2e-5 * np.abs(expected).max())
+
+
+def test_a_server_that_is_killed_while_tuning_costs_one_kernel_and_no_result(
+    tmp_path: Path,
+) -> None:
+    with targets.create("host", cache_dir=tmp_path) as target:
+        assert isinstance(target, TvmTarget)
+        killed: list[int] = []
+
+        def kill_after_the_first(kernel: TunedKernel, done: int, total: int) -> None:
+            if not killed:
+                killed.append(target.process_ids["server"])
+                os.killpg(killed[0], signal.SIGKILL)
+
+        tuned = target.tune([model()], 120, kill_after_the_first)
+        assert killed
+        assert not isinstance(tuned, Failure), tuned
+        cache = KernelCache(tmp_path, NATIVE, tiling_for(NATIVE))
+        names = [kernel.name for kernel in tunable_kernels([fuse(model())], cache)]
+        assert sorted(kernel.kernel for kernel in tuned) == sorted(names)
+        assert len(cached_lines(target)) == len(names)
 
 
 def test_a_tuned_tile_changes_the_artifact_and_the_fingerprint(tmp_path: Path) -> None:
