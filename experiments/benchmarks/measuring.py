@@ -27,12 +27,12 @@ from latency_predictors.coverage import distinct_architectures
 from search_spaces import create
 from search_spaces.onnx_export import stage_models
 from targets import Artifact, Failure, MeasureConfig, Measurement
-from targets.testing import QUICK
 from targets.tvm_target import TvmTarget
 
 T = TypeVar("T")
 
 DEFAULT = MeasureConfig()
+QUICK = MeasureConfig(warmup_s=0.0, min_samples=20, max_samples=50, min_time_s=0.0)
 N_REPEATED = 10
 INPUT_SHAPE = (1, 32, 32)
 
