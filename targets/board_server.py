@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import glob
 import os
 import select
 import shutil
@@ -37,6 +38,7 @@ _PING_S = 2.0
 _RETRY_S = 1.0
 _WATCH_S = 0.01
 _GRACE_S = 1.0
+_SESSION_PREFIX = "hwnas-session-"
 _HANDSHAKE_TIMEOUT_S = 10.0
 # a match key that was taken but not shown for so long is replaced
 _UNUSED_PERIODS = 3
@@ -77,6 +79,7 @@ class BoardServer:
 
     def serve_forever(self) -> None:
         """Serve sessions; a tracker that is gone is tried again until it is back."""
+        remove_leftovers()
         while True:
             try:
                 self._serve_with(self._register())
@@ -159,7 +162,7 @@ class BoardServer:
 
     def _serve(self, connection: socket.socket, options: list[str]) -> None:
         timeouts = [float(o.partition("=")[2]) for o in options if o.startswith("-timeout=")]
-        folder = tempfile.mkdtemp(prefix="hwnas-session-")
+        folder = tempfile.mkdtemp(prefix=f"{_SESSION_PREFIX}{os.getpid()}-")
         try:
             if self._in_process:
                 self._serve_here(connection, folder)
@@ -205,6 +208,24 @@ class BoardServer:
                 os.kill(child, signal.SIGKILL)
                 os.waitpid(child, 0)
                 return
+
+
+def remove_leftovers() -> None:
+    """Remove the uploads of servers that were killed in the middle of a session."""
+    for path in glob.glob(os.path.join(tempfile.gettempdir(), f"{_SESSION_PREFIX}*-*")):
+        owner = os.path.basename(path).removeprefix(_SESSION_PREFIX).partition("-")[0]
+        if owner.isdigit() and not _lives(int(owner)):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def serve_session(connection: socket.socket, folder: str) -> None:
