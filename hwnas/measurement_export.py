@@ -14,6 +14,7 @@ from typing import Any
 from hwnas.errors import UserError
 from hwnas.measurement_listing import MeasurementQuery, read_record, select
 from targets import (
+    EnergyMeasurement,
     Failure,
     MeasureConfig,
     MeasurementLog,
@@ -23,6 +24,8 @@ from targets import (
 )
 
 _ROWS_AT_ONCE = 500
+_ENERGIES = ("gross_j", "net_j", "idle_power_w", "active_power_w")
+_INTERVAL = ("value", "low", "high")
 
 
 def export_measurements(path: Path, query: MeasurementQuery = MeasurementQuery()) -> int:
@@ -103,7 +106,7 @@ def _columns(pyarrow: Any) -> list[tuple[str, Any]]:
         ("model_sha256", text),
         ("artifact_sha256", text),
         ("latency_s", pyarrow.list_(real)),
-        ("energy_j", pyarrow.list_(real)),
+        *((f"{name}_{part}", real) for name in _ENERGIES for part in _INTERVAL),
         ("flash_bytes", integer),
         ("peak_ram_bytes", integer),
         ("provenance", text),
@@ -130,11 +133,25 @@ def _row(record: Record) -> dict[str, Any]:
             "failure_stage": result.stage,
             "failure_message": result.message,
         }
+    if isinstance(result, EnergyMeasurement):
+        intervals = {name: getattr(result, name) for name in _ENERGIES}
+        return row | {
+            "kind": "energy",
+            "artifact_sha256": result.artifact_sha256,
+            **{
+                f"{name}_{part}": getattr(found, part)
+                for name, found in intervals.items()
+                if found is not None
+                for part in _INTERVAL
+            },
+            "provenance": result.provenance,
+            "measured_at": result.measured_at,
+            "device_state_json": json.dumps(dict(result.device_state)),
+        }
     return row | {
         "kind": "measurement",
         "artifact_sha256": result.artifact_sha256,
         "latency_s": result.latency_s,
-        "energy_j": result.energy_j,
         "flash_bytes": result.flash_bytes,
         "peak_ram_bytes": result.peak_ram_bytes,
         "provenance": result.provenance,

@@ -10,7 +10,15 @@ from typing import Any
 
 from hwnas.errors import UserError
 from hwnas.target_checking import show_target
-from targets import Failure, MeasurementLog, Record, RecordHead, open_measurement_log
+from targets import (
+    EnergyMeasurement,
+    Failure,
+    MeasurementLog,
+    Record,
+    RecordHead,
+    open_measurement_log,
+    result_to_dict,
+)
 
 
 @dataclass(frozen=True)
@@ -88,6 +96,8 @@ def summary(record: Record) -> dict[str, Any]:
     }
     if isinstance(result, Failure):
         return common | {"kind": "failure", "stage": result.stage, "message": result.message}
+    if isinstance(result, EnergyMeasurement):
+        return common | result_to_dict(result)
     return common | {
         "kind": "measurement",
         "artifact_sha256": result.artifact_sha256,

@@ -13,7 +13,7 @@ from hwnas.doubts import ADVICE
 from hwnas.target_checking import CheckStep
 from hwnas.tuning import TunedModel
 from hwnas.units import engineering, kibibytes, percent
-from targets import Failure, Record, TargetSpec
+from targets import EnergyMeasurement, Failure, Record, TargetSpec
 
 Document = Mapping[str, Any]
 _SHA_DIGITS = 12
@@ -191,6 +191,9 @@ def records_table(records: Sequence[Record]) -> Table:
         if isinstance(result, Failure):
             why = escape(f"{result.stage}: {result.message}")
             table.add_row(*cells, "-", "-", "-", f"[red]{why}[/]", "")
+        elif isinstance(result, EnergyMeasurement):
+            energy = f"{engineering(result.gross_j.value, 'J')} gross"
+            table.add_row(*cells, "-", "-", str(len(result.trials)), energy, result.provenance)
         else:
             latencies = (_seconds(result.latency_median_s), _seconds(result.latency_p99_s))
             samples = str(len(result.latency_s))

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     )
     from targets.atomic_file import write_atomically
     from targets.cache import open_measurement_log
+    from targets.energy_measurement import (
+        EnergyConfig,
+        EnergyMeasurement,
+        EnergyTrial,
+        Interval,
+    )
     from targets.json_lines import JsonLines
     from targets.measurement_log import MeasurementLog, Record, RecordHead
     from targets.result_json import measurement_from_dict, result_to_dict
@@ -36,6 +42,10 @@ __all__ = [
     "Artifact",
     "MeasureConfig",
     "Measurement",
+    "EnergyConfig",
+    "EnergyMeasurement",
+    "EnergyTrial",
+    "Interval",
     "Failure",
     "TunedKernel",
     "Provenance",
@@ -58,6 +68,9 @@ _HOMES = {
     "TargetSpec": "spec",
     "EnergyModel": "spec",
     "TunedKernel": "tuning_database",
+    **dict.fromkeys(
+        ("EnergyConfig", "EnergyMeasurement", "EnergyTrial", "Interval"), "energy_measurement"
+    ),
     "open_measurement_log": "cache",
     "MeasurementLog": "measurement_log",
     "Record": "measurement_log",

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkabl
 
 import numpy as np
 
+from targets.energy_measurement import EnergyConfig, EnergyMeasurement
+
 if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
@@ -97,7 +99,7 @@ class Measurement:
         device_state: Threads, governor, clock, load, toolchain versions before the samples;
             what may have changed, again with ``after_`` in front of its name.
         measured_at: ISO 8601 time, UTC.
-        energy_j: One entry per energy trial; ``None`` without a meter.
+        energy: What power meters said; ``None`` where none was asked.
         flags: Doubts about it.
     """
 
@@ -111,7 +113,7 @@ class Measurement:
     provenance: Provenance
     device_state: Mapping[str, str | int | float | None] = field(default_factory=dict)
     measured_at: str = ""
-    energy_j: tuple[float, ...] | None = None
+    energy: EnergyMeasurement | None = None
     flags: tuple[Flag, ...] = ()
 
     @property
@@ -200,6 +202,28 @@ class Target(Protocol):
             artifact: From this target's `compile`.
             config: How to time it.
             fresh: Measure again even if the cache holds a measurement.
+        """
+        ...
+
+    def measure_energy(
+        self,
+        artifacts: Sequence[Artifact],
+        config: EnergyConfig = EnergyConfig(),
+        *,
+        fresh: bool = False,
+    ) -> list[EnergyMeasurement | Failure]:
+        """Measure the energy of one inference of each artifact with the target's power meters.
+
+        Trials of all artifacts are made in random order, so that a drift of the device
+        looks like no difference between them.
+
+        Args:
+            artifacts: From this target's `compile`.
+            config: How to measure.
+            fresh: Measure again even if the cache holds measurements.
+
+        Returns:
+            One result per artifact, in their order.
         """
         ...
 

@@ -82,7 +82,8 @@ class Cache:
 
     def measurement(self, artifact: Artifact, config: MeasureConfig) -> Measurement | None:
         """Return the newest undisturbed measurement of an artifact, taken the same way."""
-        return self._measurements.newest(self._measurement_key(artifact, config))
+        found = self._measurements.newest(self._measurement_key(artifact, config))
+        return found if isinstance(found, Measurement) else None
 
     def store_measurement(self, artifact: Artifact, measurement: Measurement) -> None:
         """Record a measurement."""

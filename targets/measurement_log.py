@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from targets._types import Measurement
+from targets._types import Failure, Measurement
+from targets.energy_measurement import EnergyMeasurement
 from targets.json_lines import JsonLines, Line
 from targets.result_json import Result, result_from_dict, result_to_dict
 
@@ -92,7 +93,7 @@ class MeasurementLog:
             OSError: If it cannot be written; the log is as it was.
         """
         document = result_to_dict(result)
-        samples = {n: document.pop(n) for n in ("latency_s", "energy_j") if n in document}
+        samples = {"latency_s": document.pop("latency_s")} if "latency_s" in document else {}
         recorded_at = datetime.now(UTC).isoformat(timespec="microseconds")
         content = json.dumps(
             {"key": key, "recorded_at": recorded_at, **document, **samples}, allow_nan=False
@@ -100,16 +101,14 @@ class MeasurementLog:
         digest = hashlib.sha256(content).hexdigest()
         self._lines.append_line(b'{"id": "%s", %s' % (digest.encode(), content))
 
-    def newest(self, key: str) -> Measurement | None:
+    def newest(self, key: str) -> Measurement | EnergyMeasurement | None:
         """Return the newest measurement of a key that was not disturbed, if there is one."""
         self._read_what_is_new()
         for line in reversed(self._index.lines.get(key, ())):
             record = self._record(line._replace(content=self._lines.line_at(line.offset)))
-            if (
-                record is not None
-                and isinstance(record.result, Measurement)
-                and not record.result.disturbed
-            ):
+            if record is None or isinstance(record.result, Failure):
+                continue
+            if isinstance(record.result, EnergyMeasurement) or not record.result.disturbed:
                 return record.result
         return None
 

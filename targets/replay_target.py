@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from targets._types import Artifact, Failure, FailureStage, MeasureConfig, Measurement
+from targets.energy_measurement import EnergyConfig, EnergyMeasurement
 from targets.json_lines import JsonLines
 from targets.parity import input_shapes
-from targets.result_json import measurement_from_dict, result_from_dict
+from targets.result_json import Result, measurement_from_dict, result_from_dict
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,6 +59,7 @@ class ReplayTarget:
         self._path = spec.recording
         self._lines = JsonLines(spec.recording)
         self._places: dict[str, dict[MeasureConfig, _Place]] = {}
+        self._energies: dict[str, dict[EnergyConfig, EnergyMeasurement]] = {}
         self._failures: dict[str, Failure] = {}
         self._digest = hashlib.sha256()
         self._index()
@@ -111,6 +113,25 @@ class ReplayTarget:
             )
         return self._measurement(place)
 
+    def measure_energy(
+        self,
+        artifacts: Sequence[Artifact],
+        config: EnergyConfig = EnergyConfig(),
+        *,
+        fresh: bool = False,
+    ) -> list[EnergyMeasurement | Failure]:
+        """Return the recorded energies; fresh ones there are not."""
+        return [
+            self._energies.get(artifact.model_sha256, {}).get(config)
+            or self._failure(
+                "meter",
+                f"{self._path}: the energy of this model was not recorded with these settings "
+                f"({config})",
+                artifact.model_sha256,
+            )
+            for artifact in artifacts
+        ]
+
     def run(
         self, artifact: Artifact, inputs: Sequence[NDArray[np.float32]]
     ) -> tuple[NDArray[np.float32], ...] | Failure:
@@ -151,11 +172,15 @@ class ReplayTarget:
                 f"Export those of one: hwnas targets log {min(names)} --export NAME.jsonl"
             )
 
-    def _add(self, result: Measurement | Failure, place: _Place) -> None:
+    def _add(self, result: Result, place: _Place) -> None:
         if isinstance(result, Failure):
             self._failures[result.model_sha256] = result
-        else:
+            return
+        if isinstance(result, Measurement):
             self._places.setdefault(result.model_sha256, {})[result.config] = place
+        energy = result.energy if isinstance(result, Measurement) else result
+        if energy is not None:
+            self._energies.setdefault(energy.model_sha256, {})[energy.config] = energy
 
     def _measurement(self, place: _Place) -> Measurement:
         documents = list(_results(json.loads(self._lines.line_at(place.offset))))

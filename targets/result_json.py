@@ -7,14 +7,23 @@ from dataclasses import asdict
 from typing import Any, TypeAlias, get_args
 
 from targets._types import Failure, Flag, MeasureConfig, Measurement
+from targets.energy_measurement import EnergyConfig, EnergyMeasurement, EnergyTrial, Interval
+from targets.meters import MeterInfo
 
-SCHEMA_VERSION = 1
-Result: TypeAlias = Measurement | Failure
+SCHEMA_VERSION = 2
+Result: TypeAlias = Measurement | EnergyMeasurement | Failure
+
+_KINDS: dict[type, str] = {
+    Measurement: "measurement",
+    EnergyMeasurement: "energy",
+    Failure: "failure",
+}
+_INTERVALS = ("gross_j", "net_j", "idle_power_w", "active_power_w")
 
 
 def result_to_dict(result: Result) -> dict[str, Any]:
     """Return a JSON-ready form with its kind and schema version."""
-    kind = "measurement" if isinstance(result, Measurement) else "failure"
+    kind = _KINDS[type(result)]
     return {"schema_version": SCHEMA_VERSION, "kind": kind, **asdict(result)}
 
 
@@ -33,9 +42,12 @@ def result_from_dict(data: Mapping[str, Any]) -> Result:
             return Failure(**fields)
         if kind == "measurement":
             return _measurement(fields)
+        if kind == "energy":
+            return _energy(fields)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"not a {kind}: {error}") from None
-    raise ValueError(f"kind: wanted 'measurement' or 'failure', got {kind!r}")
+    wanted = ", ".join(map(repr, _KINDS.values()))
+    raise ValueError(f"kind: wanted one of {wanted}, got {kind!r}")
 
 
 def measurement_from_dict(data: Mapping[str, Any]) -> Measurement:
@@ -45,13 +57,14 @@ def measurement_from_dict(data: Mapping[str, Any]) -> Measurement:
         ValueError: As `result_from_dict`, and for a failure.
     """
     result = result_from_dict(data)
-    if isinstance(result, Failure):
-        raise ValueError(f"kind: wanted 'measurement', got a failure ({result.message})")
+    if not isinstance(result, Measurement):
+        reason = f" ({result.message})" if isinstance(result, Failure) else ""
+        raise ValueError(f"kind: wanted 'measurement', got {data['kind']!r}{reason}")
     return result
 
 
 def _measurement(fields: dict[str, Any]) -> Measurement:
-    energy = fields.pop("energy_j", None)
+    energy = fields.pop("energy", None)
     flags = tuple(fields.pop("flags", ()))
     if unknown := set(flags) - set(get_args(Flag)):
         raise ValueError(f"flags: unknown {', '.join(map(repr, sorted(unknown)))}")
@@ -61,6 +74,17 @@ def _measurement(fields: dict[str, Any]) -> Measurement:
     return Measurement(
         **fields | {"config": MeasureConfig(**fields["config"])},
         latency_s=latency_s,
-        energy_j=None if energy is None else tuple(float(value) for value in energy),
+        energy=None if energy is None else _energy(dict(energy)),
         flags=flags,
     )
+
+
+def _energy(fields: dict[str, Any]) -> EnergyMeasurement:
+    for name in _INTERVALS:
+        found = fields[name]
+        fields[name] = None if found is None and name == "net_j" else Interval(**found)
+    for name in ("trials", "sustained"):
+        fields[name] = tuple(EnergyTrial(**trial) for trial in fields[name])
+    fields["meters"] = tuple(MeterInfo(**meter) for meter in fields["meters"])
+    fields["config"] = EnergyConfig(**fields["config"])
+    return EnergyMeasurement(**fields)

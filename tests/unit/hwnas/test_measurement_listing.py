@@ -16,7 +16,18 @@ import yaml
 
 from hwnas import MeasurementQuery, UserError, export_measurements, list_measurements
 from hwnas.measurement_export import _ROWS_AT_ONCE
-from targets import Failure, MeasureConfig, Measurement, MeasurementLog, open_measurement_log
+from targets import (
+    EnergyConfig,
+    EnergyMeasurement,
+    EnergyTrial,
+    Failure,
+    Interval,
+    MeasureConfig,
+    Measurement,
+    MeasurementLog,
+    open_measurement_log,
+)
+from targets.meters import MeterInfo
 from targets.spec import BOARDS
 
 KEY = "0" * 64
@@ -33,8 +44,27 @@ CLEAN = Measurement(
     measured_at="2026-01-02T03:04:05+00:00",
 )
 FLAGGED = replace(CLEAN, model_sha256="ef" * 32, flags=("clock_unknown", "drifting"))
-EMULATED = replace(CLEAN, target="board", provenance="emulated", energy_j=(0.25, 0.5))
+EMULATED = replace(CLEAN, target="board", provenance="emulated")
 FAILURE = Failure("board", "timeout", "no answer [after] 60 s", "ab" * 32)
+ENERGY = EnergyMeasurement(
+    target="host",
+    model_sha256="ab" * 32,
+    artifact_sha256="cd" * 32,
+    gross_j=Interval(2e-3, 1.9e-3, 2.1e-3),
+    net_j=None,
+    net_refused="idle drifts",
+    idle_power_w=Interval(1.0, 0.9, 1.1),
+    active_power_w=Interval(2.0, 1.9, 2.1),
+    peak_power_w=3.0,
+    peak_bandwidth_hz=1e3,
+    trials=(EnergyTrial(1e-3, 10_000, 10.0, 2.0, 0.01, 1.0, 1.0, 0.01, 3.0),),
+    sustained=(),
+    meters=(MeterInfo("usb", "the board", 1e-3, 1e-6, 5.0, 0.01, 1e-3, True, False, 1e3),),
+    config=EnergyConfig(trials=2),
+    provenance="emulated",
+    device_state={"governor": None},
+    measured_at="2026-01-01T00:00:00+00:00",
+)
 RECORDED = [CLEAN, FLAGGED, EMULATED, FAILURE]
 
 
@@ -139,9 +169,23 @@ def test_a_parquet_table_holds_every_number_exactly(log: MeasurementLog, tmp_pat
         assert row["config_min_samples"] == MeasureConfig().min_samples
         assert row["config_warmup_s"] == MeasureConfig().warmup_s
         assert json.loads(row["device_state_json"]) == result.device_state
-    assert [row["energy_j"] for row in rows] == [None, None, [0.25, 0.5], None]
     assert (rows[3]["failure_stage"], rows[3]["failure_message"]) == ("timeout", FAILURE.message)
     assert rows[3]["latency_s"] is None
+
+
+def test_an_energy_is_listed_and_exported_with_its_intervals(
+    log: MeasurementLog, tmp_path: Path
+) -> None:
+    log.append(KEY, ENERGY)
+    assert found()[-1] == ENERGY
+    assert json.loads(command("--json").stdout)[-1]["gross_j"]["high"] == 2.1e-3
+    assert "2.00 mJ gross" in command().stdout
+    path = tmp_path / "all.parquet"
+    export_measurements(path)
+    *others, row = pyarrow.parquet.read_table(path).to_pylist()
+    assert (row["kind"], row["gross_j_value"], row["gross_j_high"]) == ("energy", 2e-3, 2.1e-3)
+    assert (row["net_j_value"], row["idle_power_w_low"], row["latency_s"]) == (None, 0.9, None)
+    assert [other["gross_j_value"] for other in others] == [None] * 4
 
 
 def test_a_parquet_table_may_be_empty(log: MeasurementLog, tmp_path: Path) -> None:
@@ -245,8 +289,8 @@ def test_a_damaged_line_is_named_on_standard_error_and_the_rest_is_listed(
 
 def test_a_record_of_another_version_is_named(log: MeasurementLog) -> None:
     content = log.path.read_bytes().splitlines()[0].split(b", ", 1)[1]
-    content = content.replace(b'"schema_version": 1', b'"schema_version": 2')
+    content = content.replace(b'"schema_version": 2', b'"schema_version": 3')
     digest = hashlib.sha256(content).hexdigest().encode()
     log.path.write_bytes(b'{"id": "%s", %s\n' % (digest, content))
-    with pytest.raises(UserError, match=r"jsonl:1: schema_version: wanted 1, got 2\. Read it with"):
+    with pytest.raises(UserError, match=r"jsonl:1: schema_version: wanted 2, got 3\. Read it with"):
         list_measurements()

@@ -42,7 +42,7 @@ def measured(space: SearchSpace, seed: int) -> MeasuredArchitecture:
             provenance="measured",
             device_state={"governor": "performance", "load": 0.25, "threads": 1, "clock": None},
             measured_at="2026-01-02T03:04:05+00:00",
-            energy_j=None if stage else (1e-3, 2e-3),
+            flags=("loaded",) if stage else (),
         )
         for stage in range(len(graphs))
     )

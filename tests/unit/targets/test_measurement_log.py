@@ -34,7 +34,6 @@ def measurement(latency_s: float = 1e-3) -> Measurement:
         provenance="measured",
         device_state={"threads": 1, "governor": None},
         measured_at="2026-01-01T00:00:00+00:00",
-        energy_j=(0.5,),
     )
 
 
@@ -58,7 +57,7 @@ def test_an_empty_log_holds_nothing(log: MeasurementLog) -> None:
 
 
 def test_results_come_back_exactly_and_in_order(log: MeasurementLog) -> None:
-    recorded = [measurement(), FAILURE, replace(measurement(), energy_j=None), FAILURE]
+    recorded = [measurement(), FAILURE, replace(measurement(), flags=("loaded",)), FAILURE]
     for result in recorded:
         log.append(KEY, result)
     assert results(log) == recorded
@@ -69,7 +68,7 @@ def test_a_head_is_the_record_without_its_samples(log: MeasurementLog) -> None:
     log.append(OTHER_KEY, FAILURE)
     (first, second) = (dict(head.fields) for head in log.heads())
     documents = [json.loads(line) for line in log.path.read_text().splitlines()]
-    assert documents[0] == first | {"latency_s": [1e-3, 2e-3], "energy_j": [0.5]}
+    assert documents[0] == first | {"latency_s": [1e-3, 2e-3]}
     assert documents[1] == second
     assert second["message"] == FAILURE.message
     assert [head.place for head in log.heads()] == [f"{log.path}:1", f"{log.path}:2"]
@@ -163,12 +162,12 @@ def test_a_record_of_another_schema_is_named_and_not_found(
     log: MeasurementLog, caplog: pytest.LogCaptureFixture
 ) -> None:
     log.append(KEY, measurement())
-    line = log.path.read_text().split(", ", 1)[1].replace('"schema_version": 1', '"x": 2')
+    line = log.path.read_text().split(", ", 1)[1].replace('"schema_version": 2', '"x": 2')
     content = line.removesuffix("\n")
     digest = hashlib.sha256(content.encode()).hexdigest()
     log.path.write_text(f'{{"id": "{digest}", {line}')
     (head,) = log.heads()
-    with pytest.raises(ValueError, match=r"measurements\.jsonl:1: schema_version: wanted 1"):
+    with pytest.raises(ValueError, match=r"measurements\.jsonl:1: schema_version: wanted 2"):
         log.record(head)
     assert MeasurementLog(log.path).newest(KEY) is None
     assert "measurements.jsonl:1" in caplog.text
