@@ -58,10 +58,10 @@ class EnergyTrial:
         n_inferences: In the loop.
         window_s: Of the loop that counted.
         active_power_w: Mean power in that window.
-        active_error_w: Standard error of that.
-        idle_before_w: Mean idle power before, at the moment the loop began.
-        idle_after_w: After, at the moment the loop ended.
-        idle_error_w: Standard error of their mean.
+        idle_before_w: Idle power before the loop, led on to where it began.
+        idle_after_w: After the loop, led back to where it ended.
+        idle_power_w: Between the two, at the middle of the window.
+        clock_offset_s: By which the meters' clocks were found to be late, and were corrected.
         peak_power_w: Largest power seen in the window.
         throttled: Whether the device changed its speed meanwhile.
     """
@@ -70,17 +70,12 @@ class EnergyTrial:
     n_inferences: int
     window_s: float
     active_power_w: float
-    active_error_w: float
     idle_before_w: float
     idle_after_w: float
-    idle_error_w: float
+    idle_power_w: float
     peak_power_w: float
+    clock_offset_s: float = 0.0
     throttled: bool = False
-
-    @property
-    def idle_power_w(self) -> float:
-        """Mean of the idle power before and after."""
-        return (self.idle_before_w + self.idle_after_w) / 2
 
     @property
     def gross_j(self) -> float:

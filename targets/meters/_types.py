@@ -40,6 +40,7 @@ class MeterInfo:
             an instant; true of every counter.
         polled: Whether the reader chooses the instants, so that they can be jittered.
         bandwidth_hz: Of what it shows: shorter peaks are flattened.
+        counts: Whether it adds up energy: an `EnergyCounter`.
         voltage_v: Supply voltage, where the meter knows it.
         markers: Whether it records logic inputs beside the samples.
         source: Where these figures come from.
@@ -55,6 +56,7 @@ class MeterInfo:
     averages: bool
     polled: bool
     bandwidth_hz: float
+    counts: bool = False
     voltage_v: float | None = None
     markers: bool = False
     source: str = ""

@@ -57,7 +57,7 @@ ENERGY = EnergyMeasurement(
     active_power_w=Interval(2.0, 1.9, 2.1),
     peak_power_w=3.0,
     peak_bandwidth_hz=1e3,
-    trials=(EnergyTrial(1e-3, 10_000, 10.0, 2.0, 0.01, 1.0, 1.0, 0.01, 3.0),),
+    trials=(EnergyTrial(1e-3, 10_000, 10.0, 2.0, 1.0, 1.0, 1.0, 3.0),),
     sustained=(),
     meters=(MeterInfo("usb", "the board", 1e-3, 1e-6, 5.0, 0.01, 1e-3, True, False, 1e3),),
     config=EnergyConfig(trials=2),
