@@ -14,9 +14,20 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from hwnas.config_errors import one_line
 from hwnas.dataset_config import DatasetConfig
 from hwnas.errors import UserError
+from hwnas.objectives import unmet_need
+from hwnas.product_config import ProductConfig
 from hwnas.training_config import TrainingConfig
 
-ObjectiveName: TypeAlias = Literal["accuracy", "latency", "energy", "flash", "peak_ram"]
+ObjectiveName: TypeAlias = Literal[
+    "accuracy",
+    "latency",
+    "energy",
+    "flash",
+    "peak_ram",
+    "inferences_per_joule",
+    "average_power",
+    "battery_days",
+]
 SamplerName: TypeAlias = Literal["tpe", "nsga2", "nsga3", "random"]
 Scalar: TypeAlias = int | float | str
 
@@ -40,7 +51,8 @@ class SpaceConfig(_Section):
 class ConstraintsConfig(_Section):
     """Hard limits.
 
-    Latency and energy are those of the path through every exit (worst case).
+    Latency and energy are those of the path through every exit (worst case); what a
+    battery pays for, from ``min_inferences_per_joule`` on, is the mean over the exits.
     Costs are judged before training; accuracy, on the validation split, after it.
     """
 
@@ -50,6 +62,11 @@ class ConstraintsConfig(_Section):
     max_energy_mj: _Positive | None = None
     max_flash_kib: _Positive | None = None
     max_peak_ram_kib: _Positive | None = None
+    min_inferences_per_joule: _Positive | None = None
+    max_average_power_mw: _Positive | None = None
+    min_battery_days: _Positive | None = None
+    max_co2e_g_per_million: _Positive | None = None
+    max_cost_per_million: _Positive | None = None
 
 
 class CalibrationConfig(_Section):
@@ -100,6 +117,7 @@ class ExperimentConfig(_Section):
         "energy",
     )
     constraints: ConstraintsConfig = ConstraintsConfig()
+    product: ProductConfig | None = None
     calibration: CalibrationConfig = CalibrationConfig()
     training: TrainingConfig = TrainingConfig()
     search: SearchConfig = SearchConfig()
@@ -156,6 +174,8 @@ def parse_config(document: Mapping[str, Any], source: str) -> ExperimentConfig:
         raise UserError(f"{source}: nested too deeply") from None
     if len(set(config.objectives)) != len(config.objectives):
         raise UserError(f"{source}: objectives: wanted each once. Got {list(config.objectives)}.")
+    if need := unmet_need(config):
+        raise UserError(f"{source}: {need}")
     return config
 
 

@@ -61,6 +61,8 @@ class EnergyTrial:
         idle_before_w: Idle power before the loop, led on to where it began.
         idle_after_w: After the loop, led back to where it ended.
         idle_power_w: Between the two, at the middle of the window.
+        active_error_w: Standard error of ``active_power_w``, from the scatter of samples.
+        idle_error_w: Of ``idle_power_w``.
         clock_offset_s: By which the meters' clocks were found to be late, and were corrected.
         peak_power_w: Largest power seen in the window.
         throttled: Whether the device changed its speed meanwhile.
@@ -74,6 +76,8 @@ class EnergyTrial:
     idle_after_w: float
     idle_power_w: float
     peak_power_w: float
+    active_error_w: float = 0.0
+    idle_error_w: float = 0.0
     clock_offset_s: float = 0.0
     throttled: bool = False
 

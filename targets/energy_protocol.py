@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 
 from targets.energy_measurement import EnergyConfig, EnergyTrial
-from targets.energy_statistics import Energies, energies, half_width, interval
+from targets.energy_statistics import Energies, energies, half_width, scatters
 from targets.meters import MeterError, MeterInfo
 from targets.power_trace import PowerTrace, Span, align
 
@@ -179,8 +179,8 @@ class EnergyProtocol:
     def _can_improve(self, candidate: Candidate) -> bool:
         """Whether the trials' scatter, which more of them make smaller, is what is wide."""
         config, n = self._config, len(candidate.trials)
-        for values in ([t.gross_j for t in candidate.trials], [t.net_j for t in candidate.trials]):
-            scatter = half_width(interval(values, []))
+        for found in scatters(candidate.trials):
+            scatter = half_width(found)
             shrunk = scatter * math.sqrt(n / config.max_trials)
             if config.relative_error < scatter and shrunk < 2 * config.relative_error:
                 return True
@@ -259,6 +259,8 @@ class EnergyProtocol:
             idle_after_w=sum(p.after_w for p in parts),
             idle_power_w=sum(p.idle_w for p in parts),
             peak_power_w=sum(p.peak_w for p in parts),
+            active_error_w=math.hypot(*(p.active_error_w for p in parts)),
+            idle_error_w=math.hypot(*(p.idle_error_w for p in parts)),
             clock_offset_s=max((p.offset_s for p in parts), key=abs),
             throttled=device.throttled() or _slows_down(loop.latency_s),
         )
@@ -303,6 +305,8 @@ class _Powers:
     after_w: float
     idle_w: float
     peak_w: float
+    active_error_w: float
+    idle_error_w: float
     offset_s: float
     hidden_step_w: float
 
@@ -333,6 +337,8 @@ def _powers(
         after_w,
         before_w + share * (after_w - before_w),
         peak_w,
+        active.standard_error_w(),
+        math.hypot(idle_1.standard_error_w(), idle_2.standard_error_w()) / 2,
         offset_s,
         _hidden_step_w(info, idle_1, active),
     )

@@ -64,10 +64,12 @@ def energies(
     drift_w = float(np.mean([abs(t.idle_after_w - t.idle_before_w) for t in trials])) / 4
     gross = interval(
         [t.gross_j for t in trials],
+        _gross_error_j(trials),
         [gain * active_w * latency_s, offset_w * latency_s, hidden_step_w / 2 * latency_s],
     )
     net = interval(
         [t.net_j for t in trials],
+        _net_error_j(trials),
         [gain * abs(net_w) * latency_s, hidden_step_w * latency_s, drift_w * latency_s],
     )
     gross_refused = _too_wide(gross, config, "gross energy")
@@ -80,18 +82,30 @@ def energies(
     )
 
 
-def interval(values: Sequence[float], limits: Sequence[float]) -> Interval:
+def scatters(trials: Sequence[EnergyTrial]) -> tuple[Interval, Interval]:
+    """Return gross and net energy with the part of their intervals that more trials narrow."""
+    return (
+        interval([t.gross_j for t in trials], _gross_error_j(trials)),
+        interval([t.net_j for t in trials], _net_error_j(trials)),
+    )
+
+
+def interval(values: Sequence[float], error: float = 0.0, limits: Sequence[float] = ()) -> Interval:
     """Return the median of repeated values with a 95 % interval.
+
+    A few values that happen to be close do not make them sure: their scatter is taken
+    to be at least what is known of each.
 
     Args:
         values: At least two.
+        error: Standard error of each, as far as it is known from itself.
         limits: Half-widths of uniform distributions of errors that all values share.
     """
     from scipy.stats import t
 
     n = len(values)
     quantile = float(t.ppf(0.5 + _EARLY_CONFIDENCE / 2, n - 1))
-    scatter = quantile * float(np.std(values, ddof=1)) / np.sqrt(n)
+    scatter = max(quantile * float(np.std(values, ddof=1)), _NORMAL_95 * error) / np.sqrt(n)
     shared = _NORMAL_95 * float(np.sqrt(sum(limit**2 for limit in limits) / 3))
     half = float(np.hypot(scatter, shared))
     mean, median = float(np.mean(values)), float(np.median(values))
@@ -100,7 +114,21 @@ def interval(values: Sequence[float], limits: Sequence[float]) -> Interval:
 
 def typical(trials: Sequence[EnergyTrial], value: Callable[[EnergyTrial], float]) -> Interval:
     """Return a power of trials with the interval of their scatter."""
-    return interval([value(trial) for trial in trials], [])
+    return interval([value(trial) for trial in trials])
+
+
+def _gross_error_j(trials: Sequence[EnergyTrial]) -> float:
+    return _quadratic_mean([t.active_error_w * t.latency_s for t in trials])
+
+
+def _net_error_j(trials: Sequence[EnergyTrial]) -> float:
+    return _quadratic_mean(
+        [np.hypot(t.active_error_w, t.idle_error_w) * t.latency_s for t in trials]
+    )
+
+
+def _quadratic_mean(values: Sequence[float]) -> float:
+    return float(np.sqrt(np.mean(np.square(values))))
 
 
 def half_width(found: Interval) -> float:

@@ -13,6 +13,7 @@ _ALIGNMENT_STEPS = 2001
 _LEAST_CONTRAST = 4.0
 """Edges count as seen where the step exceeds the scatter of its estimate by this factor."""
 
+_ERROR_BLOCKS = 20
 _DROPPED = 0.05
 """A meter that loses a larger part of its samples than this cannot be believed."""
 
@@ -87,6 +88,16 @@ class PowerTrace:
         if lengths.sum() > 0:
             return float(np.average(self.power_w, weights=lengths))
         return float(np.mean(self.power_w))
+
+    def standard_error_w(self) -> float:
+        """Standard error of the mean, from the scatter of the means of blocks.
+
+        Blocks are long against whatever correlates neighbouring values.
+        """
+        if len(self.power_w) < 2 * _ERROR_BLOCKS:
+            return 0.0
+        means = [block.mean() for block in np.array_split(self.power_w, _ERROR_BLOCKS)]
+        return float(np.std(means, ddof=1) / np.sqrt(_ERROR_BLOCKS))
 
     def power_at(self, moment_s: float) -> float:
         """Return the power on a straight line through the values, at a moment."""
