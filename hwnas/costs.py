@@ -10,6 +10,8 @@ import numpy as np
 from hwnas.early_exit import expected_cost
 from hwnas.errors import UserError
 from hwnas.objectives import Constraint
+from hwnas.product_config import ProductConfig
+from hwnas.product_costs import product_ranges
 from latency_predictors import ModelledEnergy, Prediction, modelled_energy
 from latency_predictors.target_predictors import TargetPredictors
 from search_spaces import Architecture, SearchSpace
@@ -27,6 +29,7 @@ class ArchitectureCosts:
         energy_j: Worst case, modelled.
         flash_bytes: Of all stages.
         peak_ram_bytes: Largest of any stage.
+        product: What surrounds the network, where the experiment says so.
     """
 
     stage_latency_s: tuple[Prediction, ...]
@@ -35,43 +38,86 @@ class ArchitectureCosts:
     energy_j: ModelledEnergy
     flash_bytes: Prediction
     peak_ram_bytes: Prediction
+    product: ProductConfig | None = None
 
     def expected(self, metric: str, exit_shares: Sequence[float]) -> float:
         """Return a cost to optimize, given which share of samples leaves at each exit."""
-        if metric == "latency_s":
-            return expected_cost(exit_shares, [p.mean for p in self.stage_latency_s])
-        if metric == "energy_j":
-            return expected_cost(exit_shares, [e.energy_j for e in self.stage_energy_j])
-        return {
-            "flash_bytes": self.flash_bytes.mean,
-            "peak_ram_bytes": self.peak_ram_bytes.mean,
-        }[metric]
+        if metric == "flash_bytes":
+            return self.flash_bytes.mean
+        if metric == "peak_ram_bytes":
+            return self.peak_ram_bytes.mean
+        return self._mean(metric, exit_shares)[0]
 
     def range_of(self, metric: str) -> tuple[float, float]:
         """Return a cost were every sample to leave at the first exit, and at the last."""
-        n = len(self.stage_latency_s)
-        first, last = [1.0, *[0.0] * (n - 1)], [*[0.0] * (n - 1), 1.0]
-        return self.expected(metric, first), self.expected(metric, last)
+        last = [*[0.0] * (len(self.stage_latency_s) - 1), 1.0]
+        return self.expected(metric, self._all_at_first), self.expected(metric, last)
 
-    def upper_bound(self, metric: str) -> float:
-        """Return the upper end of the interval of a constrained metric."""
+    def pessimistic(
+        self, constraint: Constraint, exit_shares: Sequence[float] | None = None
+    ) -> float:
+        """Return the end of an interval that a limit on costs judges.
+
+        Args:
+            constraint: The limit.
+            exit_shares: Share of samples that leaves at each exit; where that is not
+                known yet, all at the first: a limit not met then is never met.
+        """
+        if constraint.of_mean:
+            shares = self._all_at_first if exit_shares is None else exit_shares
+            return constraint.pessimistic(*self._mean(constraint.metric, shares))
         return {
             "worst_latency_s": self.latency_s.high,
+            "sustained_latency_s": self.latency_s.high,
             "worst_energy_j": self.energy_j.high_j,
             "flash_bytes": self.flash_bytes.high,
             "peak_ram_bytes": self.peak_ram_bytes.high,
-        }[metric]
+        }[constraint.metric]
 
-    def violations(self, constraints: Sequence[Constraint]) -> dict[str, float]:
-        """Return the relative violation of each limit on costs; met where it is at most 0."""
+    def violations(
+        self, constraints: Sequence[Constraint], exit_shares: Sequence[float] | None = None
+    ) -> dict[str, float]:
+        """Return the relative violation of each limit on costs; met where it is at most 0.
+
+        Args:
+            constraints: Limits; those on accuracy are left out.
+            exit_shares: As in `pessimistic`.
+        """
         return {
-            c.name: c.violation(self.upper_bound(c.metric))
+            c.name: c.violation(self.pessimistic(c, exit_shares))
             for c in constraints
-            if c.is_known_before_training
+            if c.is_on_costs
         }
 
+    @property
+    def _all_at_first(self) -> list[float]:
+        return [1.0, *[0.0] * (len(self.stage_latency_s) - 1)]
+
+    def _mean(self, metric: str, exit_shares: Sequence[float]) -> tuple[float, float, float]:
+        """Return value, lower and upper end of a cost that is a mean over the exits."""
+        times, energies = self.stage_latency_s, self.stage_energy_j
+        latency = (
+            expected_cost(exit_shares, [p.mean for p in times]),
+            expected_cost(exit_shares, [p.low for p in times]),
+            expected_cost(exit_shares, [p.high for p in times]),
+        )
+        if metric == "latency_s":
+            return latency
+        energy = (
+            expected_cost(exit_shares, [e.energy_j for e in energies]),
+            expected_cost(exit_shares, [e.low_j for e in energies]),
+            expected_cost(exit_shares, [e.high_j for e in energies]),
+        )
+        if metric == "energy_j":
+            return energy
+        if metric == "inferences_per_joule":
+            return 1 / energy[0], 1 / energy[2], 1 / energy[1]
+        if self.product is None:
+            raise KeyError(metric)
+        return product_ranges(self.product, energy, latency)[metric]
+
     def is_feasible(self, constraints: Sequence[Constraint]) -> bool:
-        """Return whether the upper bounds meet every limit."""
+        """Return whether the pessimistic ends meet every limit on costs that can be known."""
         return all(v <= 0 for v in self.violations(constraints).values())
 
 
@@ -82,14 +128,20 @@ class CostModel:
         space: Search space.
         predictors: Calibrated on the target.
         energy_model: Of the target, used while no meter is attached.
+        product: What surrounds the network, where the experiment says so.
     """
 
     def __init__(
-        self, space: SearchSpace, predictors: TargetPredictors, energy_model: EnergyModel
+        self,
+        space: SearchSpace,
+        predictors: TargetPredictors,
+        energy_model: EnergyModel,
+        product: ProductConfig | None = None,
     ) -> None:
         self._space = space
         self._predictors = predictors
         self._energy_model = energy_model
+        self._product = product
 
     def predict(self, architectures: Sequence[Architecture]) -> list[ArchitectureCosts]:
         """Predict the costs of each architecture."""
@@ -108,6 +160,7 @@ class CostModel:
                     total_energy(energy),
                     costs.flash_bytes,
                     costs.peak_ram_bytes,
+                    self._product,
                 )
             )
         return out
@@ -125,14 +178,14 @@ def feasible(
     costs: Sequence[ArchitectureCosts],
     constraints: Sequence[Constraint],
 ) -> list[Architecture]:
-    """Return the architectures whose upper bounds meet every limit on costs.
+    """Return the architectures whose pessimistic ends meet every limit on costs.
 
     Raises:
         UserError: If none does; says which limit binds and by how much.
     """
     kept = [a for a, c in zip(architectures, costs, strict=True) if c.is_feasible(constraints)]
     if not kept:
-        limits = [c for c in constraints if c.is_known_before_training]
+        limits = [c for c in constraints if c.is_on_costs]
         raise UserError(_why_infeasible(costs, limits))
     return kept
 
@@ -141,12 +194,18 @@ def _why_infeasible(costs: Sequence[ArchitectureCosts], constraints: Sequence[Co
     n = len(costs)
     reasons = []
     for constraint in constraints:
-        least = min(c.upper_bound(constraint.metric) for c in costs)
-        if constraint.violation(least) > 0:
+        reached = [c.pessimistic(constraint) for c in costs]
+        best = max(reached) if constraint.is_minimum else min(reached)
+        if constraint.violation(best) > 0:
+            found = (
+                f"the best of {n} sampled architectures is sure of {constraint.shown(best)} only"
+                if constraint.is_minimum
+                else f"the smallest of {n} sampled architectures needs up to "
+                f"{constraint.shown(best)}, {constraint.shown(best - constraint.bound)} over"
+            )
             reasons.append(
-                f"constraints.{constraint.name}: {constraint.shown(constraint.bound)} is out of "
-                f"reach; the smallest of {n} sampled architectures needs up to "
-                f"{constraint.shown(least)}, {constraint.shown(least - constraint.bound)} over"
+                f"{constraint.section}.{constraint.name}: {constraint.shown(constraint.bound)} "
+                f"is out of reach; {found}"
             )
     if not reasons:
         worst = [max(c.violations(constraints).items(), key=lambda item: item[1]) for c in costs]

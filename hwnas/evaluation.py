@@ -66,8 +66,9 @@ def _train_batch(context: SearchContext, trainers: TrainingPool, batch: Sequence
             else proposal.costs.expected(objective.metric, shares)
             for objective in context.objectives
         ]
+        predicted = proposal.costs.violations(context.constraints, shares)
         violations = {
-            c.name: c.violation(outcome.validation.accuracy)
+            c.name: predicted[c.name] if c.is_on_costs else c.violation(outcome.validation.accuracy)
             for c in context.constraints
             if not c.is_known_before_training
         }

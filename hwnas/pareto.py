@@ -15,8 +15,8 @@ from hwnas.objectives import Objective
 class ObjectiveScale:
     """Maps objective values to losses in which 0 is ideal and 1 the reference.
 
-    A maximized fraction maps linearly, a cost by its logarithm: a saving of
-    10 % counts the same on a small net and on a large one.
+    A fraction maps linearly, all else by its logarithm: a saving of 10 % counts the
+    same on a small net and on a large one.
 
     Args:
         objectives: The m objectives.
@@ -38,11 +38,13 @@ class ObjectiveScale:
             self.reference,
             strict=True,
         ):
-            if objective.direction == "maximize":
+            if objective.unit == "1":
                 columns.append((ideal - column) / (ideal - reference))
             else:
                 # where no architecture differs in a cost, its span is 0 and any unit will do
-                span = np.log(reference / ideal) or 1.0
+                span = np.log(reference / ideal) or (
+                    -1.0 if objective.direction == "maximize" else 1.0
+                )
                 columns.append(np.log(column / ideal) / span)
         return np.stack(columns, axis=1)
 

@@ -145,9 +145,11 @@ def _first_difference(old: Any, new: Any, path: str = "") -> str | None:
 def _prepare(context: SearchContext, predictor_root: Path) -> None:
     """Fill in what the study needs: predictors, cost model, scale, limits, study."""
     predictors = _load_or_calibrate(context, predictor_root)
-    context.costs = CostModel(context.space, predictors, context.target.spec.energy_model)
+    context.costs = CostModel(
+        context.space, predictors, context.target.spec.energy_model, context.config.product
+    )
     context.objectives = objectives_of(context.config.objectives)
-    context.constraints = constraints_of(context.config.constraints)
+    context.constraints = constraints_of(context.config.constraints, context.config.product)
     rng = np.random.default_rng(context.config.seed)
     sampled = list(distinct_architectures(context.space, _PRESAMPLED, rng))
     costs = context.costs.predict(sampled)
@@ -198,8 +200,9 @@ def _objective_scale(context: SearchContext, costs: Sequence[ArchitectureCosts])
             ideal.append(1.0)
             reference.append(floor or 1 / len(context.dataset.class_names))
         else:
-            ideal.append(min(c.range_of(objective.metric)[0] for c in costs))
-            reference.append(max(c.range_of(objective.metric)[1] for c in costs))
+            best, worst = (max, min) if objective.direction == "maximize" else (min, max)
+            ideal.append(best(c.range_of(objective.metric)[0] for c in costs))
+            reference.append(worst(c.range_of(objective.metric)[1] for c in costs))
     return ObjectiveScale(context.objectives, tuple(ideal), tuple(reference))
 
 

@@ -174,8 +174,7 @@ class SearchStudy:
         """
         with self._journal.whole():
             trial = self._trial(proposal.number)
-            for name, violation in (violations or {}).items():
-                trial.set_constraint(name, violation)
+            _set_constraints(trial, violations or {})
             trial.set_user_attr(_RESULT, json.dumps(result))
             self._study.tell(proposal.number, list(values))
 
@@ -224,23 +223,27 @@ class SearchStudy:
         trial.set_user_attr(_ARCHITECTURE, json.dumps(arch.to_dict()))
         costs = self._predict([arch])[0]
         violations = costs.violations(self._constraints)
-        for name, violation in violations.items():
-            trial.set_constraint(name, violation)
         if any(v > 0 for v in violations.values()):
-            self._study.tell(trial, state=TrialState.PRUNED)
+            self._prune(trial, violations)
             return None
         if (number := self._numbers.get(arch.arch_id)) is not None:
             trial.set_user_attr(_DUPLICATE_OF, number)
             earlier = self._trials()[number]
             if earlier.state == TrialState.COMPLETE:
-                for name in earlier.constraints.keys() - violations.keys():
-                    trial.set_constraint(name, earlier.constraints[name])
+                _set_constraints(trial, earlier.constraints)
                 self._study.tell(trial, earlier.values)
             else:
-                self._study.tell(trial, state=TrialState.PRUNED)
+                self._prune(trial, violations)
             return None
+        # a constraint can be set once: those that the exits decide come with the training
+        settled = [c.name for c in self._constraints if c.is_known_before_training]
+        _set_constraints(trial, {name: violations[name] for name in settled})
         self._numbers[arch.arch_id] = trial.number
         return Proposal(trial.number, arch, costs)
+
+    def _prune(self, trial: Trial, violations: Mapping[str, float]) -> None:
+        _set_constraints(trial, violations)
+        self._study.tell(trial, state=TrialState.PRUNED)
 
     def _trained_before(self) -> dict[str, int]:
         """Return the trial number of each architecture that was or is being trained."""
@@ -300,6 +303,11 @@ def _distribution(choices: Sequence[Choice]) -> BaseDistribution:
     if all(isinstance(choice, int | float) for choice in choices):
         return IntDistribution(0, len(choices) - 1)
     return CategoricalDistribution(list(choices))
+
+
+def _set_constraints(trial: Trial, violations: Mapping[str, float]) -> None:
+    for name, violation in violations.items():
+        trial.set_constraint(name, violation)
 
 
 def _architecture(trial: FrozenTrial) -> Architecture:
