@@ -7,14 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from hwnas.accuracy import mean_accuracy_interval, wilson_interval
+from hwnas.candidate_energy import current_metrics, energy_metrics, product_metrics
 from hwnas.candidate_training import SplitResult, TrainingOutcome
-from hwnas.costs import ArchitectureCosts, total_energy
+from hwnas.costs import ArchitectureCosts
 from hwnas.early_exit import expected_cost
 from hwnas.front import Candidate, Deployment, Metric
+from hwnas.product_config import ProductConfig
 from hwnas.study import Evaluated
-from latency_predictors import MeasuredArchitecture, modelled_energy
+from latency_predictors import MeasuredArchitecture
 from search_spaces import SearchSpace, Stage, total_macs, total_params
-from targets import Boundary, EnergyModel, Provenance
+from targets import EnergyModel, Provenance
 
 _P99_DRAWS = 20_000
 
@@ -27,6 +29,7 @@ def measured_candidate(
     costs: ArchitectureCosts,
     space: SearchSpace,
     energy_model: EnergyModel,
+    product: ProductConfig | None = None,
 ) -> Candidate:
     """Join the trainings of one architecture with its measurements on the target.
 
@@ -40,6 +43,7 @@ def measured_candidate(
         costs: What was predicted.
         space: Its search space.
         energy_model: Of the target.
+        product: What surrounds the network, where the experiment says so.
     """
     shares = deployment.exit_shares
     metrics = {
@@ -49,6 +53,11 @@ def measured_candidate(
         **size_metrics(measured, costs),
         **count_metrics(space.stages(evaluated.architecture), shares),
     }
+    supply_voltage_v = None
+    if product is not None:
+        metrics |= product_metrics(metrics, measured, product)
+        supply_voltage_v = product.supply_voltage_v
+    metrics |= current_metrics(metrics, measured, supply_voltage_v)
     return Candidate(evaluated.number, evaluated.architecture, metrics, deployment)
 
 
@@ -108,30 +117,6 @@ def latency_metrics(
         "latency_s": expected,
         "worst_latency_s": worst,
         "latency_p99_s": Metric(_p99(measured, shares), provenance, flags=flags),
-    }
-
-
-def energy_metrics(
-    measured: MeasuredArchitecture, shares: Sequence[float], energy_model: EnergyModel
-) -> dict[str, Metric]:
-    """Return modelled energies of an inference, from measured latency."""
-    stages = [
-        modelled_energy(measurement.latency_median_s, graph, energy_model)
-        for measurement, graph in zip(measured.measurements, measured.graphs, strict=True)
-    ]
-    expected = expected_cost(shares, [e.energy_j for e in stages])
-    low = expected_cost(shares, [e.low_j for e in stages])
-    high = expected_cost(shares, [e.high_j for e in stages])
-    worst = total_energy(stages)
-    boundary: Boundary = "inference_gross"
-    return {
-        "energy_j": Metric(expected, "modelled", low, high, boundary=boundary),
-        "worst_energy_j": Metric(
-            worst.energy_j, "modelled", worst.low_j, worst.high_j, boundary=boundary
-        ),
-        "inferences_per_joule": Metric(
-            1 / expected, "modelled", 1 / high, 1 / low, boundary=boundary
-        ),
     }
 
 

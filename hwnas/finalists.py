@@ -178,6 +178,7 @@ class _FrontMeasurement:
             context.costs.predict([evaluated.architecture])[0],
             context.space,
             context.target.spec.energy_model,
+            context.config.product,
         )
 
 

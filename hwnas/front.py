@@ -15,6 +15,11 @@ from hwnas.pareto import ObjectiveScale, is_non_dominated
 from search_spaces import Architecture
 from targets import Boundary, Provenance
 
+_CSV_PARTS = (
+    *("low", "high", "predicted", "provenance"),
+    *("boundary", "voltage_v", "bandwidth_hz", "note"),
+)
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -30,6 +35,9 @@ class Metric:
         seeds: Trainings an accuracy is the mean of.
         split: Which samples an accuracy was judged on.
         flags: Doubts about the measurements behind it, separated by commas.
+        voltage_v: Supply voltage, that a current is stated at.
+        bandwidth_hz: Of the meter that saw a peak: shorter ones are flattened.
+        note: What else belongs beside it, such as what a meter includes; one line.
     """
 
     value: float
@@ -41,6 +49,14 @@ class Metric:
     seeds: int | None = None
     split: str | None = None
     flags: str | None = None
+    voltage_v: float | None = None
+    bandwidth_hz: float | None = None
+    note: str | None = None
+
+    @property
+    def lower_bound(self) -> float:
+        """The lower end of the interval, or the value where it has none."""
+        return self.value if self.low is None else self.low
 
     @property
     def upper_bound(self) -> float:
@@ -88,7 +104,7 @@ class Candidate:
         architecture: What it is.
         metrics: By name, such as ``latency_s``.
         deployment: The trained network behind the metrics.
-        feasible: Whether the measured upper bounds meet every limit.
+        feasible: Whether the pessimistic ends of what was measured meet every limit.
         on_front: Whether no other feasible candidate dominates it.
     """
 
@@ -150,7 +166,7 @@ class ParetoFront:
         constraints: Sequence[Constraint],
         scale: ObjectiveScale,
     ) -> ParetoFront:
-        """Judge measured candidates: feasible by upper bounds, on the front or dominated."""
+        """Judge measured candidates: feasible by pessimistic ends, on the front or dominated."""
         judged = []
         for candidate in candidates:
             judged.append((candidate, all(_meets(candidate, c) for c in constraints)))
@@ -207,8 +223,7 @@ class ParetoFront:
 
 def _meets(candidate: Candidate, constraint: Constraint) -> bool:
     metric = candidate.metrics[constraint.metric]
-    value = metric.value if constraint.is_minimum else metric.upper_bound
-    return constraint.violation(value) <= 0
+    return constraint.violation(constraint.pessimistic(metric.value, metric.low, metric.high)) <= 0
 
 
 def to_csv(candidates: Sequence[Candidate]) -> str:
@@ -222,7 +237,7 @@ def to_csv(candidates: Sequence[Candidate]) -> str:
         }
         for name, metric in candidate.metrics.items():
             row[name] = metric.value
-            for part in ("low", "high", "predicted", "provenance"):
+            for part in _CSV_PARTS:
                 if getattr(metric, part) is not None:
                     row[f"{name}.{part}"] = getattr(metric, part)
         row |= {f"choice.{name}": value for name, value in candidate.architecture.choices}

@@ -65,6 +65,16 @@ def product_costs(product: ProductConfig, energy_j: float, latency_s: float) -> 
     return costs
 
 
+def source_of(metric: str, product: ProductConfig) -> str | None:
+    """Return where a figure behind a product's cost comes from, where it is not its own."""
+    if metric == "co2e_g_per_million" and product.country is not None:
+        found = carbon_intensity(product.country)
+        return f"{found.name} {found.year}: {found.g_per_kwh:g} g CO2e/kWh ({found.source})"
+    if metric == "cost_per_million":
+        return f"{product.price_per_kwh:g} per kWh, in the tariff's currency"
+    return None
+
+
 def product_ranges(
     product: ProductConfig,
     energy_j: tuple[float, float, float],

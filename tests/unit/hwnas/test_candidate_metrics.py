@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 import search_spaces
 from hwnas.accuracy import mean_accuracy_interval, wilson_interval
+from hwnas.candidate_energy import energy_metrics
 from hwnas.candidate_metrics import (
     accuracy_metrics,
     count_metrics,
-    energy_metrics,
     latency_metrics,
     measured_candidate,
     size_metrics,

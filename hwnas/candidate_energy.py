@@ -1,0 +1,224 @@
+"""Energy metrics of a measured candidate: measured where a meter was there, else modelled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from hwnas.early_exit import expected_cost
+from hwnas.energy_metrics import (
+    accuracy_per_milliamp,
+    average_current_a,
+    hottest_c,
+    thermal_headroom_k,
+)
+from hwnas.front import Metric
+from hwnas.product_config import ProductConfig
+from hwnas.product_costs import product_ranges, source_of
+from latency_predictors import MeasuredArchitecture, modelled_energy
+from targets import EnergyMeasurement, EnergyModel, Interval, Provenance
+
+Metrics = dict[str, Metric]
+
+
+def energy_metrics(
+    measured: MeasuredArchitecture, shares: Sequence[float], energy_model: EnergyModel
+) -> Metrics:
+    """Return the energies of an inference and the powers behind them.
+
+    Where power meters measured every stage, their figures; otherwise energies modelled
+    from the measured latency, with no powers. The two are never joined in one sum.
+
+    Args:
+        measured: One measurement per stage.
+        shares: Share of samples that leaves at each exit.
+        energy_model: Of the target, for what no meter measured.
+    """
+    energies = [m.energy for m in measured.measurements if m.energy is not None]
+    if len(energies) == len(measured.measurements):
+        return _measured_metrics(energies, shares)
+    stages = []
+    for measurement, graph in zip(measured.measurements, measured.graphs, strict=True):
+        energy = modelled_energy(measurement.latency_median_s, graph, energy_model)
+        stages.append(Interval(energy.energy_j, energy.low_j, energy.high_j))
+    note = f"meters measured {len(energies)} of {len(stages)} stages" if energies else None
+    return _gross_metrics(stages, shares, "modelled", note)
+
+
+def _gross_metrics(
+    stages: Sequence[Interval], shares: Sequence[float], provenance: Provenance, note: str | None
+) -> Metrics:
+    """Return mean and worst case; errors may be common to all stages, so that ends add up."""
+    mean, worst = _mean(stages, shares), _mean(stages, _all_at_last(stages))
+
+    def metric(value: float, low: float | None, high: float | None) -> Metric:
+        return Metric(value, provenance, low, high, boundary="inference_gross", note=note)
+
+    return {
+        "energy_j": metric(mean.value, mean.low, mean.high),
+        "worst_energy_j": metric(worst.value, worst.low, worst.high),
+        "inferences_per_joule": metric(
+            1 / mean.value, 1 / mean.high, 1 / mean.low if mean.low > 0 else None
+        ),
+    }
+
+
+def _measured_metrics(energies: Sequence[EnergyMeasurement], shares: Sequence[float]) -> Metrics:
+    provenance: Provenance = "measured"
+    if any(e.provenance != "measured" for e in energies):
+        provenance = "emulated"
+    metrics = _gross_metrics(
+        [e.gross_j for e in energies], shares, provenance, _energy_note(energies)
+    )
+    nets = [e.net_j for e in energies if e.net_j is not None]
+    if len(nets) == len(energies):
+        net = _mean(nets, shares)
+        metrics["energy_net_j"] = Metric(
+            net.value, provenance, net.low, net.high, boundary="inference_net"
+        )
+    active = _active_power(energies, shares)
+    metrics["active_power_w"] = Metric(active.value, provenance, active.low, active.high)
+    idle = [e.idle_power_w for e in energies]
+    metrics["idle_power_w"] = Metric(
+        sum(i.value for i in idle) / len(idle),
+        provenance,
+        min(i.low for i in idle),
+        max(i.high for i in idle),
+    )
+    peak = max(energies, key=lambda e: e.peak_power_w)
+    metrics["peak_power_w"] = Metric(
+        peak.peak_power_w, provenance, bandwidth_hz=peak.peak_bandwidth_hz
+    )
+    return metrics
+
+
+def _energy_note(energies: Sequence[EnergyMeasurement]) -> str:
+    parts = list(dict.fromkeys(e.scope for e in energies))
+    refused = dict.fromkeys(e.net_refused for e in energies if e.net_refused is not None)
+    parts += [f"net energy refused: {reason}" for reason in refused]
+    if throttled := sum(len(e.sustained) for e in energies):
+        parts.append(f"{throttled} throttled trials left out")
+    return "; ".join(parts)
+
+
+def _active_power(energies: Sequence[EnergyMeasurement], shares: Sequence[float]) -> Interval:
+    """Return the mean power over an inference: stages weigh by how long they run."""
+    times_s = [e.gross_j.value / e.active_power_w.value for e in energies]
+    whole_s = expected_cost(shares, times_s)
+
+    def mean(powers_w: Sequence[float]) -> float:
+        parts = [t * p for t, p in zip(times_s, powers_w, strict=True)]
+        return expected_cost(shares, parts) / whole_s
+
+    powers = [e.active_power_w for e in energies]
+    return Interval(
+        mean([p.value for p in powers]),
+        mean([p.low for p in powers]),
+        mean([p.high for p in powers]),
+    )
+
+
+def product_metrics(
+    metrics: Mapping[str, Metric], measured: MeasuredArchitecture, product: ProductConfig
+) -> Metrics:
+    """Return what a candidate costs the whole product.
+
+    They are modelled, also from a measured energy, since the product's other figures are
+    taken from its description. The headroom and the sustained latency are as measured.
+
+    Args:
+        metrics: Of the candidate: ``energy_j`` and ``latency_s``.
+        measured: Its measurements.
+        product: What surrounds the network.
+    """
+    energy, latency = metrics["energy_j"], metrics["latency_s"]
+    # a wide interval may reach below 0, an energy cannot
+    energies = (energy.value, max(0.0, energy.lower_bound), energy.upper_bound)
+    latencies = (latency.value, latency.lower_bound, latency.upper_bound)
+    out = {
+        name: Metric(value, "modelled", low, high, boundary="system", note=source_of(name, product))
+        for name, (value, low, high) in product_ranges(product, energies, latencies).items()
+    }
+    out["sustained_latency_s"] = _sustained_latency(measured)
+    temperatures = [hottest_c(m.device_state) for m in measured.measurements]
+    temperatures += [hottest_c(m.energy.device_state) for m in measured.measurements if m.energy]
+    seen = [t for t in temperatures if t is not None]
+    if product.max_temperature_c is not None and seen:
+        headroom_k = thermal_headroom_k(product.max_temperature_c, max(seen))
+        out["thermal_headroom_k"] = Metric(headroom_k, measured.measurements[0].provenance)
+    return out
+
+
+def current_metrics(
+    metrics: Mapping[str, Metric], measured: MeasuredArchitecture, supply_voltage_v: float | None
+) -> Metrics:
+    """Return mean current while inferring, and accuracy per milliamp of it.
+
+    None where no voltage is known: neither by the power meter nor by the product.
+
+    Args:
+        metrics: Of the candidate: energies, latency and accuracies.
+        measured: Its measurements.
+        supply_voltage_v: Of the product, where the power meter knows none.
+    """
+    known = {m.energy.voltage_v for m in measured.measurements if m.energy is not None}
+    voltage_v = known.pop() if len(known) == 1 else None
+    voltage_v = supply_voltage_v if voltage_v is None else voltage_v
+    if voltage_v is None:
+        return {}
+    energy, latency = metrics["energy_j"], metrics["latency_s"]
+    power = metrics.get("active_power_w") or Metric(
+        energy.value / latency.value,
+        energy.provenance,
+        energy.lower_bound / latency.upper_bound,
+        energy.upper_bound / latency.lower_bound,
+    )
+    low_w, high_w = max(0.0, power.lower_bound), power.upper_bound
+    current = Metric(
+        average_current_a(power.value, voltage_v),
+        power.provenance,
+        average_current_a(low_w, voltage_v),
+        average_current_a(high_w, voltage_v),
+        boundary="inference_gross",
+        voltage_v=voltage_v,
+    )
+    out = {"average_current_a": current}
+    accuracy = metrics.get("accuracy") or metrics.get("validation_accuracy")
+    if accuracy is not None:
+        out["accuracy_per_milliamp"] = Metric(
+            accuracy_per_milliamp(accuracy.value, power.value, voltage_v),
+            power.provenance,
+            accuracy_per_milliamp(accuracy.lower_bound, high_w, voltage_v),
+            accuracy_per_milliamp(accuracy.upper_bound, low_w, voltage_v) if low_w > 0 else None,
+            boundary="inference_gross",
+            split=accuracy.split,
+            voltage_v=voltage_v,
+        )
+    return out
+
+
+def _sustained_latency(measured: MeasuredArchitecture) -> Metric:
+    """Return the longest time of the full path on a device that is warm.
+
+    Sums, over the stages, the slowest loop of the energy's trials, throttled ones included,
+    where there was one; no less than the upper end of the median.
+    """
+    value, high = 0.0, 0.0
+    for measurement in measured.measurements:
+        energy = measurement.energy
+        trials = (*energy.trials, *energy.sustained) if energy else ()
+        slowest_s = max((trial.latency_s for trial in trials), default=0.0)
+        value += max(measurement.latency_median_s, slowest_s)
+        high += max(measurement.latency_interval_s()[1], slowest_s)
+    return Metric(value, measured.measurements[0].provenance, high=high)
+
+
+def _mean(stages: Sequence[Interval], shares: Sequence[float]) -> Interval:
+    return Interval(
+        expected_cost(shares, [s.value for s in stages]),
+        expected_cost(shares, [s.low for s in stages]),
+        expected_cost(shares, [s.high for s in stages]),
+    )
+
+
+def _all_at_last(stages: Sequence[Interval]) -> list[float]:
+    return [*[0.0] * (len(stages) - 1), 1.0]
