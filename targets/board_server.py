@@ -20,12 +20,14 @@ from __future__ import annotations
 import argparse
 import ctypes
 import glob
+import json
 import os
 import select
 import shutil
 import signal
 import socket
 import struct
+import subprocess
 import sys
 import tempfile
 import time
@@ -33,6 +35,15 @@ from typing import Any
 
 READ_FILE = "hwnas.read_file"
 """Name of a function that TVM's own server lacks: path to text, or ``None``."""
+
+METER_OPEN = "hwnas.meter_open"
+"""Starts Python code that reads a power meter: code and its first input to a process id."""
+
+METER_ASK = "hwnas.meter_ask"
+"""A process id and a request to the answer: a line of JSON with a ``size``, and so many bytes."""
+
+METER_CLOSE = "hwnas.meter_close"
+"""Ends such a process."""
 
 _PING_S = 2.0
 _RETRY_S = 1.0
@@ -238,7 +249,51 @@ def serve_session(connection: socket.socket, folder: str) -> None:
     os.chdir(uploads.path)
     server._server_env("", uploads)
     tvm_ffi.register_global_func(READ_FILE, read_file, override=True)
+    meters = Meters()
+    tvm_ffi.register_global_func(METER_OPEN, meters.open, override=True)
+    tvm_ffi.register_global_func(METER_ASK, meters.ask, override=True)
+    tvm_ffi.register_global_func(METER_CLOSE, meters.close, override=True)
     _ffi_api.ServerLoop(connection.fileno())
+
+
+class Meters:
+    """Processes that read power meters for the client of a session, and end with it."""
+
+    def __init__(self) -> None:
+        self._processes: dict[int, subprocess.Popen[bytes]] = {}
+
+    def open(self, code: str, content: bytes) -> int:
+        """Start one; its standard input closes, and it ends, with this process."""
+        process = subprocess.Popen(
+            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        self._processes[process.pid] = process
+        _write(process, bytes(content))
+        return process.pid
+
+    def ask(self, number: int, request: bytes) -> bytes:
+        """Pass a request on and return the answer."""
+        process = self._processes[number]
+        _write(process, bytes(request) + b"\n")
+        if process.stdout is None:
+            raise RuntimeError("not a pipe")
+        line = process.stdout.readline()
+        if not line:
+            raise RuntimeError("what reads the meter has ended: see the log of the board's server")
+        return line + process.stdout.read(json.loads(line)["size"])
+
+    def close(self, number: int) -> None:
+        """End one."""
+        process = self._processes.pop(number)
+        process.kill()
+        process.wait()
+
+
+def _write(process: subprocess.Popen[bytes], content: bytes) -> None:
+    if process.stdin is None:
+        raise RuntimeError("not a pipe")
+    process.stdin.write(content)
+    process.stdin.flush()
 
 
 def read_file(path: str) -> str | None:

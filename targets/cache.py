@@ -6,12 +6,14 @@ import hashlib
 import json
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from targets._types import Artifact, Failure, MeasureConfig, Measurement
 from targets.atomic_file import write_atomically
 from targets.device_state import cpu_model, toolchain_versions
+from targets.energy_measurement import EnergyConfig, EnergyMeasurement
 from targets.measurement_log import MeasurementLog
 from targets.spec import TargetSpec
 
@@ -51,7 +53,8 @@ class Cache:
         self._suffix = suffix
         self._measurements = open_measurement_log(folder)
         self._context = json.dumps(
-            [spec.fingerprint, code_version, cpu_model(), toolchain_versions()], sort_keys=True
+            [spec.device_fingerprint, code_version, cpu_model(), toolchain_versions()],
+            sort_keys=True,
         )
 
     def artifact(self, model_sha256: str) -> Artifact | None:
@@ -89,6 +92,23 @@ class Cache:
         """Record a measurement."""
         self._measurements.append(self._measurement_key(artifact, measurement.config), measurement)
 
+    def energy(
+        self, artifact: Artifact, config: EnergyConfig, meters: Sequence[str]
+    ) -> EnergyMeasurement | None:
+        """Return the newest measured energy of an artifact, taken the same way."""
+        found = self._measurements.newest(self._energy_key(artifact, config, meters))
+        return found if isinstance(found, EnergyMeasurement) else None
+
+    def store_energy(
+        self,
+        artifact: Artifact,
+        config: EnergyConfig,
+        meters: Sequence[str],
+        energy: EnergyMeasurement,
+    ) -> None:
+        """Record a measured energy."""
+        self._measurements.append(self._energy_key(artifact, config, meters), energy)
+
     def store_failure(self, failure: Failure) -> None:
         """Record a failure; it is never looked up, so that the next try is a real one."""
         self._measurements.append(self._key(failure.model_sha256), failure)
@@ -98,6 +118,9 @@ class Cache:
 
     def _measurement_key(self, artifact: Artifact, config: MeasureConfig) -> str:
         return self._key(artifact.sha256, json.dumps(asdict(config), sort_keys=True))
+
+    def _energy_key(self, artifact: Artifact, config: EnergyConfig, meters: Sequence[str]) -> str:
+        return self._key(artifact.sha256, json.dumps(asdict(config), sort_keys=True), *meters)
 
     def _key(self, *parts: str) -> str:
         return hashlib.sha256("\n".join((self._context, *parts)).encode()).hexdigest()

@@ -21,6 +21,7 @@ from targets.cpu_clock import journal_name, pinned
 from targets.device_files import DeviceFiles
 from targets.device_state import changing_state, device_state
 from targets.disturbance import flags
+from targets.energy_measurement import EnergyConfig, EnergyMeasurement
 from targets.parity import (
     NoReferenceError,
     ParityError,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
+    from targets.meter_link import Channel
     from targets.spec import TargetSpec
 
 T = TypeVar("T")
@@ -79,6 +81,16 @@ class LoadedModel(Protocol):
 
     def time(self, inputs: Sequence[NDArray[np.float32]], n_inferences: int) -> tuple[float, ...]:
         """Return the seconds each of so many inferences took, without setting inputs."""
+        ...
+
+    def loop(
+        self, inputs: Sequence[NDArray[np.float32]], n_per_block: int, n_blocks: int
+    ) -> tuple[float, ...]:
+        """Run inferences without a pause; return their mean time in each block, in seconds."""
+        ...
+
+    def meter_channel(self) -> Channel | None:
+        """Start an agent for a meter of the device; ``None`` where that is this computer."""
         ...
 
 
@@ -182,6 +194,34 @@ class CachedTarget(ABC):
             if not measurement.disturbed:
                 break
         return measurement
+
+    def measure_energy(
+        self,
+        artifacts: Sequence[Artifact],
+        config: EnergyConfig = EnergyConfig(),
+        *,
+        fresh: bool = False,
+    ) -> list[EnergyMeasurement | Failure]:
+        """Measure the energy of an inference of each artifact; see `EnergyProtocol`."""
+        from targets.energy_bench import EnergyBench
+
+        meters = [meter.model_dump_json() for meter in self._spec.meters]
+        known = {
+            artifact.sha256: found
+            for artifact in artifacts
+            if not fresh and (found := self._cache.energy(artifact, config, meters))
+        }
+        missing = [a for a in artifacts if a.sha256 not in known]
+        results: dict[str, EnergyMeasurement | Failure] = {**known}
+        if missing:
+            bench = EnergyBench(self._spec, self._open, self.close, self._cache.folder / "clocks")
+            for artifact, result in zip(missing, bench.measure(missing, config), strict=True):
+                results[artifact.sha256] = result
+                if isinstance(result, Failure):
+                    self._cache.store_failure(result)
+                else:
+                    self._cache.store_energy(artifact, config, meters, result)
+        return [results[artifact.sha256] for artifact in artifacts]
 
     def _measure(
         self, loaded: LoadedModel, artifact: Artifact, config: MeasureConfig

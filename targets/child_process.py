@@ -19,23 +19,30 @@ class ProcessEndedError(RuntimeError):
 
 
 class ChildProcess:
-    """A Python module run in a process group of its own.
+    """A Python module, or another command, run in a process group of its own.
 
     Its standard input is its lifeline: the module has to end when that closes, so
     that it ends with this process even if this one is killed.
 
     Args:
-        module: To run, as in ``python -m``.
+        module: To run, as in ``python -m``; of a command, what messages call it.
         arguments: Of its command line.
         threads: Threads its libraries may use.
+        command: To run instead of the module.
     """
 
-    def __init__(self, module: str, arguments: Sequence[str] = (), threads: int = 1) -> None:
+    def __init__(
+        self,
+        module: str,
+        arguments: Sequence[str] = (),
+        threads: int = 1,
+        command: Sequence[str] = (),
+    ) -> None:
         self._module = module
         self._owner = os.getpid()
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed by kill)
         self._popen = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
+            [*(command or (sys.executable, "-m", module)), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

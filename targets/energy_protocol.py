@@ -15,7 +15,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
+from targets._types import FailureStage
 from targets.energy_measurement import EnergyConfig, EnergyTrial
 from targets.energy_statistics import Energies, energies, half_width, scatters
 from targets.meters import MeterError, MeterInfo
@@ -32,7 +34,7 @@ _STEADY_S = 5.0
 _THROTTLED = 0.03
 _SATURATED = 0.98
 _LEAST_PHASES = 3.0
-_FEW_INFERENCES = 10
+_MOST_LOST = 3
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,10 @@ class Loop:
 
 class Device(Protocol):
     """A device with one model loaded, and its meters."""
+
+    def probe(self) -> Sequence[float]:
+        """Return the times of some single inferences."""
+        ...
 
     def start_meters(self) -> None:
         """Record from now on."""
@@ -78,22 +84,42 @@ class Device(Protocol):
         ...
 
 
+class TrialLostError(RuntimeError):
+    """The device got lost in the middle of a trial: another try may work.
+
+    Args:
+        reason: One line.
+        stage: What it was doing.
+    """
+
+    def __init__(self, reason: str, stage: FailureStage) -> None:
+        super().__init__(reason)
+        self.stage: FailureStage = stage
+
+
 @dataclass
 class Candidate:
     """One model in the course of its measurement.
 
     Args:
-        open: Loads it on the device.
-        latency_jitter: Standard deviation of an inference's time relative to it.
+        open: Loads it on the device, for one trial; may raise `TrialLostError`.
+        trials: That count.
+        sustained: In which the device throttled.
+        hidden_step_w: Resolution of the meters that averaging does not even out.
+        refused: Why it cannot be measured, if so.
+        stage: What that happened at.
+        unsteady: Trials thrown away because the idle power changed.
+        lost: Trials lost with the device.
     """
 
     open: Callable[[], AbstractContextManager[Device]]
-    latency_jitter: float = 0.0
     trials: list[EnergyTrial] = field(default_factory=list)
     sustained: list[EnergyTrial] = field(default_factory=list)
     hidden_step_w: float = 0.0
     refused: str | None = None
+    stage: FailureStage = "meter"
     unsteady: int = 0
+    lost: int = 0
 
 
 class EnergyProtocol:
@@ -208,7 +234,12 @@ class EnergyProtocol:
             with candidate.open() as device:
                 trial = self._measured_trial(candidate, device)
         except MeterError as error:
-            candidate.refused = str(error)
+            candidate.refused = f"{error}. {error.fix}" if error.fix else str(error)
+            return
+        except TrialLostError as error:
+            candidate.lost += 1
+            if candidate.lost >= _MOST_LOST:
+                candidate.refused, candidate.stage = str(error), error.stage
             return
         if abs(trial.idle_after_w - trial.idle_before_w) > (
             self._config.max_idle_drift * trial.idle_power_w + self._offset_w()
@@ -229,9 +260,9 @@ class EnergyProtocol:
         return sum(2 * m.resolution for m in self._meters if not m.counts)
 
     def _measured_trial(self, candidate: Candidate, device: Device) -> EnergyTrial:
-        probe = device.run(1, _FEW_INFERENCES)
-        typical_s = float(np.median(probe.latency_s))
-        self._require_phases(candidate, typical_s)
+        latency_s = np.asarray(device.probe())
+        typical_s = float(np.median(latency_s))
+        self._require_phases(typical_s, _spread(latency_s) / typical_s)
         n_per_block = max(1, round(_BLOCK_S / typical_s))
         block_s = n_per_block * typical_s
         device.start_meters()
@@ -280,7 +311,7 @@ class EnergyProtocol:
             loop = device.run(n_per_block, n_blocks)
         return first
 
-    def _require_phases(self, candidate: Candidate, latency_s: float) -> None:
+    def _require_phases(self, latency_s: float, jitter: float) -> None:
         """Refuse a meter whose instants may always meet the same part of an inference.
 
         The phase at which instants a fixed time apart meet an inference wanders only by
@@ -290,7 +321,7 @@ class EnergyProtocol:
             if meter.averages or meter.polled or meter.update_period_s < latency_s / 10:
                 continue
             n = self.window_s / latency_s
-            if candidate.latency_jitter * math.sqrt(n) < _LEAST_PHASES:
+            if jitter * math.sqrt(n) < _LEAST_PHASES:
                 raise MeterError(
                     f"{meter.rail}: shows the power at instants {meter.update_period_s:g} s apart, "
                     f"which may always meet the same part of an inference of {latency_s:.3g} s",
@@ -362,6 +393,11 @@ def _hidden_step_w(info: MeterInfo, *parts: PowerTrace) -> float:
         return 0.0
     scatter = min(float(np.std(part.power_w)) for part in parts)
     return info.resolution if scatter < info.resolution / 2 else 0.0
+
+
+def _spread(values: NDArray[np.float64]) -> float:
+    """Return the standard deviation of most values, by the median absolute deviation."""
+    return float(1.4826 * np.median(np.abs(values - np.median(values))))
 
 
 def _slope(loop: Loop, last_s: float) -> float:

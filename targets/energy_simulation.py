@@ -116,6 +116,11 @@ class SimulatedBench:
         self._wait(float(self._rng.uniform(0.2, 1.0)))
         yield self
 
+    def probe(self) -> list[float]:
+        """Return the times of single inferences."""
+        jitter = self.load.jitter * self._rng.standard_normal(100)
+        return [float(t) for t in self.load.latency_s * (1 + jitter)]
+
     def start_meters(self) -> None:
         """Record from now on."""
         self._recording_from = self.now_s

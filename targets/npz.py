@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -25,3 +25,9 @@ def unpack(content: bytes) -> Arrays:
     """Return the arrays of `pack`."""
     with np.load(io.BytesIO(content), allow_pickle=False) as archive:
         return tuple(archive[f"arr_{i}"] for i in range(len(archive.files)))
+
+
+def unpack_named(content: bytes) -> dict[str, NDArray[Any]]:
+    """Return the arrays of an ``.npz`` by name."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}

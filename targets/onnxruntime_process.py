@@ -20,6 +20,8 @@ from targets.npz import pack, unpack
 
 Arrays: TypeAlias = "tuple[NDArray[np.float32], ...]"
 
+_CLOCK = time.perf_counter_ns
+
 
 class _Worker:
     """Serves requests; keeps the session of the last model."""
@@ -48,12 +50,7 @@ class _Worker:
 
     def time(self, request: dict[str, Any], arrays: bytes) -> dict[str, Any]:
         """Time the loaded model; inputs and outputs are bound before."""
-        binding = self._session.io_binding()
-        for node, array in zip(self._session.get_inputs(), unpack(arrays), strict=True):
-            binding.bind_cpu_input(node.name, array)
-        for node in self._session.get_outputs():
-            binding.bind_output(node.name, "cpu")
-        run, clock = self._session.run_with_iobinding, time.perf_counter_ns
+        binding, run, clock = self._bound(arrays), self._session.run_with_iobinding, _CLOCK
         run(binding)
         elapsed_ns = []
         for _ in range(int(request["n_inferences"])):
@@ -61,6 +58,25 @@ class _Worker:
             run(binding)
             elapsed_ns.append(clock() - start)
         return {"latency_s": [n / 1e9 for n in elapsed_ns]}
+
+    def loop(self, request: dict[str, Any], arrays: bytes) -> dict[str, Any]:
+        """Run the loaded model without a pause; return the mean time in each block of runs."""
+        binding, run, clock = self._bound(arrays), self._session.run_with_iobinding, _CLOCK
+        n = int(request["n_per_block"])
+        moments_ns = [clock()]
+        for _ in range(int(request["n_blocks"])):
+            for _ in range(n):
+                run(binding)
+            moments_ns.append(clock())
+        return {"latency_s": (np.diff(moments_ns) / n / 1e9).tolist()}
+
+    def _bound(self, arrays: bytes) -> Any:
+        binding = self._session.io_binding()
+        for node, array in zip(self._session.get_inputs(), unpack(arrays), strict=True):
+            binding.bind_cpu_input(node.name, array)
+        for node in self._session.get_outputs():
+            binding.bind_output(node.name, "cpu")
+        return binding
 
 
 def _options(threads: int) -> Any:
@@ -94,7 +110,7 @@ def main() -> None:
     """Answer requests until standard input closes."""
     worker = _Worker()
     handlers = {"optimize": worker.optimize, "load": worker.load} | {
-        "run": worker.run, "time": worker.time,
+        "run": worker.run, "time": worker.time, "loop": worker.loop,
     }  # fmt: skip
     while line := sys.stdin.buffer.readline():
         request = json.loads(line)

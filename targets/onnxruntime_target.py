@@ -115,6 +115,17 @@ class _Session:
         header, _ = _ask(self._worker, "time", pack(inputs), n_inferences=n_inferences)
         return tuple(header["latency_s"])
 
+    def loop(
+        self, inputs: Sequence[NDArray[np.float32]], n_per_block: int, n_blocks: int
+    ) -> tuple[float, ...]:
+        header, _ = _ask(
+            self._worker, "loop", pack(inputs), n_per_block=n_per_block, n_blocks=n_blocks
+        )
+        return tuple(header["latency_s"])
+
+    def meter_channel(self) -> None:
+        return None
+
 
 def _ask(
     worker: ChildProcess, command: str, content: bytes, **arguments: Any

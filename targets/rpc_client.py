@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import weakref
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from targets.child_process import ChildProcess, ProcessEndedError
+from targets.meters import MeterError
+from targets.meters.shipping import shipment
 from targets.npz import Arrays, pack, unpack
 from targets.target_errors import DeviceLostError, DeviceRefusedError
 
@@ -178,6 +181,19 @@ class RpcSession:
         header, _ = self._client.ask("time", pack(inputs), n_inferences=n_inferences)
         return tuple(header["latency_s"])
 
+    def loop(
+        self, inputs: Sequence[NDArray[np.float32]], n_per_block: int, n_blocks: int
+    ) -> tuple[float, ...]:
+        """Run inferences without a pause; return their mean time in each block, in seconds."""
+        header, _ = self._client.ask(
+            "loop", pack(inputs), n_per_block=n_per_block, n_blocks=n_blocks
+        )
+        return tuple(header["latency_s"])
+
+    def meter_channel(self) -> RpcChannel:
+        """Start an agent for a meter of the board."""
+        return RpcChannel(self._client)
+
     def call_kernel(
         self, name: str, inputs: Sequence[NDArray[np.float32]], output_shape: Sequence[int]
     ) -> NDArray[np.float32]:
@@ -200,6 +216,43 @@ class RpcSession:
             "time_kernel", pack(inputs), **arguments, number=number, repeat=repeat
         )
         return tuple(header["latency_s"])
+
+
+class RpcChannel:
+    """An agent on the board that reads a meter there: see `targets.meter_link.Channel`.
+
+    Raises:
+        MeterError: If the board's server cannot start one.
+    """
+
+    def __init__(self, client: RpcClient) -> None:
+        self._client = client
+        header, _ = self._talk("meter_open", shipment())
+        if not header["started"]:
+            raise MeterError(
+                "the board runs TVM's own server, which cannot read its meters",
+                "run hwnas' board_server.py there, or read the meter over SSH: at: ssh://...",
+            )
+        self._agent: int = header["started"]
+
+    def ask(self, request: bytes) -> tuple[dict[str, Any], bytes]:
+        """Return the answer's header and content."""
+        _, answer = self._talk("meter_ask", request, agent=self._agent)
+        line, _, content = answer.partition(b"\n")
+        return json.loads(line), content
+
+    def close(self) -> None:
+        """End the agent; with its session it ends anyway."""
+        with suppress(MeterError):
+            self._talk("meter_close", agent=self._agent)
+
+    def _talk(
+        self, command: str, content: bytes = b"", **arguments: Any
+    ) -> tuple[dict[str, Any], bytes]:
+        try:
+            return self._client.ask(command, content, **arguments)
+        except DeviceRefusedError as error:
+            raise MeterError(f"the board's meter: {error}") from None
 
 
 class RpcFiles:

@@ -18,7 +18,14 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from targets.board_server import READ_FILE, use_runtime_only
+from targets.board_server import (
+    METER_ASK,
+    METER_CLOSE,
+    METER_OPEN,
+    READ_FILE,
+    use_runtime_only,
+)
+from targets.meters.shipping import BOOTSTRAP
 from targets.npz import pack, unpack
 from targets.rpc_tracker import Board, NoBoardError, Tracker
 from targets.target_errors import last_line
@@ -113,6 +120,31 @@ class _Client:
             "invoke_stateful", self._device, number=1, repeat=int(request["n_inferences"])
         )
         return {"latency_s": [float(seconds) for seconds in evaluate("main").results]}
+
+    def loop(self, request: dict[str, Any], arrays: bytes) -> dict[str, Any]:
+        """Run the loaded network without a pause; return the mean time in each block."""
+        self._set_inputs(unpack(arrays))
+        evaluate = self._machine.time_evaluator(
+            "invoke_stateful",
+            self._device,
+            number=int(request["n_per_block"]),
+            repeat=int(request["n_blocks"]),
+        )
+        return {"latency_s": [float(seconds) for seconds in evaluate("main").results]}
+
+    def meter_open(self, _: dict[str, Any], shipment: bytes) -> dict[str, Any]:
+        """Start an agent on the board; 0 where its server has no such function."""
+        function = self._function(METER_OPEN)
+        return {"started": 0 if function is None else int(function(BOOTSTRAP, shipment))}
+
+    def meter_ask(self, request: dict[str, Any], content: bytes) -> bytes:
+        """Pass a request to an agent on the board."""
+        return bytes(self._function(METER_ASK)(int(request["agent"]), content))
+
+    def meter_close(self, request: dict[str, Any], _: bytes) -> dict[str, Any]:
+        """End an agent on the board."""
+        self._function(METER_CLOSE)(int(request["agent"]))
+        return {}
 
     def call_kernel(self, request: dict[str, Any], arrays: bytes) -> Arrays:
         """Call a kernel of the loaded library once."""
@@ -213,8 +245,14 @@ def _answer(handle: Callable[..., Any], request: dict[str, Any], content: bytes)
     except (RuntimeError, OSError) as error:  # the connection is closed, or never was
         header, arrays = {"error": last_line(error), "kind": "lost"}, b""
     else:
-        header, arrays = ({}, pack(result)) if isinstance(result, tuple) else (result, b"")
+        header, arrays = _packed(result)
     return json.dumps({**header, "size": len(arrays)}).encode() + b"\n" + arrays
+
+
+def _packed(result: dict[str, Any] | Arrays | bytes) -> tuple[dict[str, Any], bytes]:
+    if isinstance(result, bytes):
+        return {}, result
+    return ({}, pack(result)) if isinstance(result, tuple) else (result, b"")
 
 
 def main() -> None:

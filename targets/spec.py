@@ -11,6 +11,9 @@ from typing import Annotated, Literal, TypeAlias
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from targets.meters import MeterError
+from targets.meters.registry import check_options
+
 BOARDS = Path(__file__).parent / "boards"
 
 ACCEPTED_RISK = "whoever reaches this tracker can run code on its boards"
@@ -24,6 +27,7 @@ _LAST_PORT = 65535
 _Positive: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _NotNegative: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _Text: TypeAlias = Annotated[str, Field(min_length=1)]
+_MeterOption: TypeAlias = str | int | float | bool | None
 _TvmOption: TypeAlias = str | int | list[str]
 
 
@@ -93,6 +97,41 @@ class Rpc(BaseModel):
         return self
 
 
+class MeterSpec(BaseModel):
+    """A power meter of a target.
+
+    Args:
+        kind: Registered meter, such as ``rapl`` or ``ppk2``; all other keys are its options.
+        at: Where it is attached: ``host``, this computer; ``board``, read there over the same
+            RPC session; ``ssh://user@host``, another computer.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    kind: _Text
+    at: Annotated[str, Field(pattern=r"^(host|board|ssh://[A-Za-z0-9_.@:-]+)$")] = "host"
+
+    @property
+    def options(self) -> dict[str, _MeterOption]:
+        """What its driver is told."""
+        return dict(self.__pydantic_extra__ or {})
+
+    @property
+    def ssh(self) -> str | None:
+        """``user@host`` of the computer it is attached to, where that is another one."""
+        return self.at.removeprefix("ssh://") if self.at.startswith("ssh://") else None
+
+    @model_validator(mode="after")
+    def _options_fit(self) -> MeterSpec:
+        try:
+            check_options(self.kind, self.options)
+        except MeterError as error:
+            raise ValueError(str(error)) from None
+        if self.ssh is not None and self.ssh.startswith("-"):
+            raise ValueError(f"at: wanted ssh://user@host, got {self.at!r}")
+        return self
+
+
 class TargetSpec(BaseModel):
     """Description of a target.
 
@@ -110,6 +149,7 @@ class TargetSpec(BaseModel):
             clock is left alone, and measurements are flagged where it may wander.
         provenance: What its latencies are: ``measured``, or ``emulated``.
         energy_model: Used while no power meter is attached.
+        meters: Power meters; where there are several, their powers add up.
         recording: What ``replay`` answers from: an exported measurement log, or a run's
             ``measurements.jsonl``. In a file, relative to it.
     """
@@ -126,6 +166,7 @@ class TargetSpec(BaseModel):
     clock_khz: Annotated[int, Field(ge=1)] | Literal["max"] | None = None
     provenance: Literal["measured", "emulated"] = "measured"
     energy_model: EnergyModel
+    meters: tuple[MeterSpec, ...] = ()
     recording: Path | None = None
 
     @model_validator(mode="after")
@@ -141,7 +182,15 @@ class TargetSpec(BaseModel):
     @property
     def fingerprint(self) -> str:
         """SHA-256 over everything in it that can change a measurement, no matter where it lies."""
-        content = self.model_dump_json(exclude={"description", "energy_model", "recording"})
+        return self._digest("description", "energy_model", "recording")
+
+    @property
+    def device_fingerprint(self) -> str:
+        """SHA-256 over everything in it that can change a latency."""
+        return self._digest("description", "energy_model", "recording", "meters")
+
+    def _digest(self, *excluded: str) -> str:
+        content = self.model_dump_json(exclude=set(excluded))
         return hashlib.sha256(content.encode()).hexdigest()
 
 
@@ -210,7 +259,11 @@ def _one_line(error: ValidationError) -> str:
 
 
 def _known(location: tuple[int | str, ...]) -> tuple[str, ...]:
-    sections: dict[int | str, type[BaseModel]] = {"energy_model": EnergyModel, "rpc": Rpc}
+    sections: dict[int | str, type[BaseModel]] = {
+        "energy_model": EnergyModel,
+        "meters": MeterSpec,
+        "rpc": Rpc,
+    }
     return tuple(sections.get(location[0], TargetSpec).model_fields)
 
 
