@@ -9,13 +9,14 @@ from hwnas.energy_metrics import (
     accuracy_per_milliamp,
     average_current_a,
     hottest_c,
+    inferences_per_joule,
     thermal_headroom_k,
 )
 from hwnas.front import Metric
 from hwnas.product_config import ProductConfig
 from hwnas.product_costs import product_ranges, source_of
-from latency_predictors import MeasuredArchitecture, modelled_energy
-from targets import EnergyMeasurement, EnergyModel, Interval, Provenance
+from latency_predictors import MeasuredArchitecture, ModelledEnergy, modelled_energy
+from targets import EnergyMeasurement, EnergyModel, Interval, Measurement, Provenance
 
 Metrics = dict[str, Metric]
 
@@ -34,35 +35,42 @@ def energy_metrics(
         energy_model: Of the target, for what no meter measured.
     """
     energies = [m.energy for m in measured.measurements if m.energy is not None]
-    if len(energies) == len(measured.measurements):
-        return _measured_metrics(energies, shares)
-    stages = []
-    for measurement, graph in zip(measured.measurements, measured.graphs, strict=True):
-        energy = modelled_energy(measurement.latency_median_s, graph, energy_model)
-        stages.append(Interval(energy.energy_j, energy.low_j, energy.high_j))
-    note = f"meters measured {len(energies)} of {len(stages)} stages" if energies else None
-    return _gross_metrics(stages, shares, "modelled", note)
+    n = len(measured.measurements)
+    if len(energies) == n:
+        return measured_energy_metrics(energies, shares)
+    stages = [
+        modelled_energy(measurement.latency_median_s, graph, energy_model)
+        for measurement, graph in zip(measured.measurements, measured.graphs, strict=True)
+    ]
+    note = f"meters measured {len(energies)} of {n} stages" if energies else None
+    return modelled_energy_metrics(stages, shares, note)
 
 
-def _gross_metrics(
-    stages: Sequence[Interval], shares: Sequence[float], provenance: Provenance, note: str | None
+def modelled_energy_metrics(
+    stages: Sequence[ModelledEnergy], shares: Sequence[float], note: str | None = None
 ) -> Metrics:
-    """Return mean and worst case; errors may be common to all stages, so that ends add up."""
-    mean, worst = _mean(stages, shares), _mean(stages, _all_at_last(stages))
+    """Return the energies of an inference where no power meter measured them.
 
-    def metric(value: float, low: float | None, high: float | None) -> Metric:
-        return Metric(value, provenance, low, high, boundary="inference_gross", note=note)
-
-    return {
-        "energy_j": metric(mean.value, mean.low, mean.high),
-        "worst_energy_j": metric(worst.value, worst.low, worst.high),
-        "inferences_per_joule": metric(
-            1 / mean.value, 1 / mean.high, 1 / mean.low if mean.low > 0 else None
-        ),
-    }
+    Args:
+        stages: Modelled, in execution order.
+        shares: Share of samples that leaves at each exit.
+        note: Why they are not measured, where that is not plain.
+    """
+    ranges = [Interval(e.energy_j, e.low_j, e.high_j) for e in stages]
+    return _gross_metrics(ranges, shares, "modelled", note)
 
 
-def _measured_metrics(energies: Sequence[EnergyMeasurement], shares: Sequence[float]) -> Metrics:
+def measured_energy_metrics(
+    energies: Sequence[EnergyMeasurement], shares: Sequence[float]
+) -> Metrics:
+    """Return the energies of an inference and the powers behind them, as meters measured.
+
+    ``energy_net_j`` is left out where it was refused for a stage, and the note says why.
+
+    Args:
+        energies: One per stage, in execution order.
+        shares: Share of samples that leaves at each exit.
+    """
     provenance: Provenance = "measured"
     if any(e.provenance != "measured" for e in energies):
         provenance = "emulated"
@@ -89,6 +97,23 @@ def _measured_metrics(energies: Sequence[EnergyMeasurement], shares: Sequence[fl
         peak.peak_power_w, provenance, bandwidth_hz=peak.peak_bandwidth_hz
     )
     return metrics
+
+
+def _gross_metrics(
+    stages: Sequence[Interval], shares: Sequence[float], provenance: Provenance, note: str | None
+) -> Metrics:
+    """Return mean and worst case; errors may be common to all stages, so that ends add up."""
+    mean, worst = _mean(stages, shares), _mean(stages, _all_at_last(stages))
+
+    def gross(value: float, low: float, high: float | None, note: str | None = None) -> Metric:
+        return Metric(value, provenance, low, high, boundary="inference_gross", note=note)
+
+    most = 1 / mean.low if mean.low > 0 else None
+    return {
+        "energy_j": gross(mean.value, mean.low, mean.high, note),
+        "worst_energy_j": gross(worst.value, worst.low, worst.high),
+        "inferences_per_joule": gross(inferences_per_joule(mean.value), 1 / mean.high, most),
+    }
 
 
 def _energy_note(energies: Sequence[EnergyMeasurement]) -> str:
@@ -118,7 +143,7 @@ def _active_power(energies: Sequence[EnergyMeasurement], shares: Sequence[float]
 
 
 def product_metrics(
-    metrics: Mapping[str, Metric], measured: MeasuredArchitecture, product: ProductConfig
+    metrics: Mapping[str, Metric], measurements: Sequence[Measurement], product: ProductConfig
 ) -> Metrics:
     """Return what a candidate costs the whole product.
 
@@ -127,7 +152,7 @@ def product_metrics(
 
     Args:
         metrics: Of the candidate: ``energy_j`` and ``latency_s``.
-        measured: Its measurements.
+        measurements: One per stage.
         product: What surrounds the network.
     """
     energy, latency = metrics["energy_j"], metrics["latency_s"]
@@ -138,18 +163,20 @@ def product_metrics(
         name: Metric(value, "modelled", low, high, boundary="system", note=source_of(name, product))
         for name, (value, low, high) in product_ranges(product, energies, latencies).items()
     }
-    out["sustained_latency_s"] = _sustained_latency(measured)
-    temperatures = [hottest_c(m.device_state) for m in measured.measurements]
-    temperatures += [hottest_c(m.energy.device_state) for m in measured.measurements if m.energy]
+    out["sustained_latency_s"] = _sustained_latency(measurements)
+    temperatures = [hottest_c(m.device_state) for m in measurements]
+    temperatures += [hottest_c(m.energy.device_state) for m in measurements if m.energy]
     seen = [t for t in temperatures if t is not None]
     if product.max_temperature_c is not None and seen:
         headroom_k = thermal_headroom_k(product.max_temperature_c, max(seen))
-        out["thermal_headroom_k"] = Metric(headroom_k, measured.measurements[0].provenance)
+        out["thermal_headroom_k"] = Metric(headroom_k, measurements[0].provenance)
     return out
 
 
 def current_metrics(
-    metrics: Mapping[str, Metric], measured: MeasuredArchitecture, supply_voltage_v: float | None
+    metrics: Mapping[str, Metric],
+    measurements: Sequence[Measurement],
+    supply_voltage_v: float | None = None,
 ) -> Metrics:
     """Return mean current while inferring, and accuracy per milliamp of it.
 
@@ -157,10 +184,10 @@ def current_metrics(
 
     Args:
         metrics: Of the candidate: energies, latency and accuracies.
-        measured: Its measurements.
+        measurements: One per stage.
         supply_voltage_v: Of the product, where the power meter knows none.
     """
-    known = {m.energy.voltage_v for m in measured.measurements if m.energy is not None}
+    known = {m.energy.voltage_v for m in measurements if m.energy is not None}
     voltage_v = known.pop() if len(known) == 1 else None
     voltage_v = supply_voltage_v if voltage_v is None else voltage_v
     if voltage_v is None:
@@ -196,20 +223,20 @@ def current_metrics(
     return out
 
 
-def _sustained_latency(measured: MeasuredArchitecture) -> Metric:
+def _sustained_latency(measurements: Sequence[Measurement]) -> Metric:
     """Return the longest time of the full path on a device that is warm.
 
     Sums, over the stages, the slowest loop of the energy's trials, throttled ones included,
     where there was one; no less than the upper end of the median.
     """
     value, high = 0.0, 0.0
-    for measurement in measured.measurements:
+    for measurement in measurements:
         energy = measurement.energy
         trials = (*energy.trials, *energy.sustained) if energy else ()
         slowest_s = max((trial.latency_s for trial in trials), default=0.0)
         value += max(measurement.latency_median_s, slowest_s)
         high += max(measurement.latency_interval_s()[1], slowest_s)
-    return Metric(value, measured.measurements[0].provenance, high=high)
+    return Metric(value, measurements[0].provenance, high=high)
 
 
 def _mean(stages: Sequence[Interval], shares: Sequence[float]) -> Interval:

@@ -55,9 +55,9 @@ def measured_candidate(
     }
     supply_voltage_v = None
     if product is not None:
-        metrics |= product_metrics(metrics, measured, product)
+        metrics |= product_metrics(metrics, measured.measurements, product)
         supply_voltage_v = product.supply_voltage_v
-    metrics |= current_metrics(metrics, measured, supply_voltage_v)
+    metrics |= current_metrics(metrics, measured.measurements, supply_voltage_v)
     return Candidate(evaluated.number, evaluated.architecture, metrics, deployment)
 
 

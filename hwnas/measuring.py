@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hwnas.candidate_energy import (
+    current_metrics,
+    measured_energy_metrics,
+    modelled_energy_metrics,
+    product_metrics,
+)
 from hwnas.errors import UnreachableError, UserError
+from hwnas.front import Metric
+from hwnas.product_config import ProductConfig
 from hwnas.target_checking import open_target
-from latency_predictors import ModelledEnergy, modelled_energy
-from targets import Failure, MeasureConfig, Measurement
+from latency_predictors import modelled_energy
+from search_spaces import UnknownOperatorError, workloads_from_onnx
+from targets import Artifact, EnergyModel, Failure, MeasureConfig, Measurement, Target
 
 if TYPE_CHECKING:
     import onnx
@@ -23,20 +33,22 @@ class MeasuredModel:
     """Measured costs of one ONNX model.
 
     Args:
-        measurement: Latency samples, flash and peak RAM.
-        energy: Modelled from the measured latency, where no meter is attached.
-        no_energy_because: Why there is no energy, where ``energy`` is ``None``.
+        measurement: Latency samples, flash, peak RAM, and energy where meters are attached.
+        metrics: Energies and what follows from them, by name; modelled from the measured
+            latency where no meter is attached.
+        energy_not_measured_because: What went wrong, where meters are attached and did not
+            measure it, or nothing is known of its energy.
     """
 
     measurement: Measurement
-    energy: ModelledEnergy | None
-    no_energy_because: str | None
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+    energy_not_measured_because: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready form with provenance on every number."""
         m = self.measurement
         low, high = m.latency_interval_s()
-        document: dict[str, Any] = {
+        return {
             "target": m.target,
             "model_sha256": m.model_sha256,
             "latency_s": {
@@ -52,49 +64,88 @@ class MeasuredModel:
             "flags": list(m.flags),
             "device_state": dict(m.device_state),
             "measured_at": m.measured_at,
+            **{name: metric.to_dict() for name, metric in self.metrics.items()},
+            "energy_not_measured_because": self.energy_not_measured_because,
         }
-        if self.energy is not None:
-            document["energy_j"] = asdict(self.energy) | {
-                "provenance": "modelled",
-                "boundary": "inference_gross",
-            }
-        else:
-            document["no_energy_because"] = self.no_energy_because
-        return document
 
 
-def measure(target: str, model: Path, *, config: MeasureConfig = MeasureConfig()) -> MeasuredModel:
-    """Compile an ONNX model, check it against ONNX Runtime, and time it on the target.
+def measure(
+    target: str,
+    model: Path,
+    *,
+    config: MeasureConfig = MeasureConfig(),
+    product: ProductConfig | None = None,
+) -> MeasuredModel:
+    """Compile an ONNX model, check it against ONNX Runtime, and measure it on the target.
+
+    Where power meters measure no energy, the latency is kept and the reason told.
 
     Args:
         target: Name of a target, or a path to its YAML file.
         model: ONNX file with static shapes.
         config: How to time it.
+        product: What surrounds the network, for the metrics of the whole product.
 
     Raises:
         UserError: If the model cannot be read or compiled.
         UnreachableError: If the target does not answer.
     """
-    from search_spaces import UnknownOperatorError, workloads_from_onnx
-
     graph = read_onnx(model)
     with open_target(target) as opened:
         artifact = opened.compile(graph)
-        result = (
-            artifact
-            if isinstance(artifact, Failure)
-            else opened.measure(artifact, config, fresh=True)
-        )
-        if isinstance(result, Failure):
-            raise failure_error(result, str(model))
+        if isinstance(artifact, Failure):
+            raise failure_error(artifact, str(model))
+        measurement = opened.measure(artifact, config, fresh=True)
+        if isinstance(measurement, Failure):
+            raise failure_error(measurement, str(model))
+        measurement, reason = _with_energy(measurement, opened, artifact)
         energy_model = opened.spec.energy_model
-    try:
-        workloads = workloads_from_onnx(graph)
-    except UnknownOperatorError as error:
-        return MeasuredModel(result, None, f"the energy model does not know it: {error.args[0]}")
-    return MeasuredModel(
-        result, modelled_energy(result.latency_median_s, workloads, energy_model), None
-    )
+    metrics: dict[str, Metric] = {}
+    if measurement.energy is not None:
+        metrics = measured_energy_metrics([measurement.energy], [1.0])
+    else:
+        try:
+            metrics = _modelled(measurement, graph, energy_model)
+        except UnknownOperatorError as error:
+            reason = reason or f"the energy model does not know it: {error.args[0]}"
+    if metrics:
+        del metrics["worst_energy_j"]  # one model has one path
+        metrics |= _derived(measurement, metrics, product)
+    return MeasuredModel(measurement, metrics, reason)
+
+
+def _with_energy(
+    measurement: Measurement, target: Target, artifact: Artifact
+) -> tuple[Measurement, str | None]:
+    """Add what the target's power meters measure; or return why they did not."""
+    if not target.spec.meters:
+        return measurement, None
+    (energy,) = target.measure_energy([artifact], fresh=True)
+    if isinstance(energy, Failure):
+        return measurement, energy.message
+    return replace(measurement, energy=energy), None
+
+
+def _modelled(
+    measurement: Measurement, graph: onnx.ModelProto, energy_model: EnergyModel
+) -> dict[str, Metric]:
+    workloads = workloads_from_onnx(graph)
+    energy = modelled_energy(measurement.latency_median_s, workloads, energy_model)
+    return modelled_energy_metrics([energy], [1.0])
+
+
+def _derived(
+    measurement: Measurement, energies: Mapping[str, Metric], product: ProductConfig | None
+) -> dict[str, Metric]:
+    """Return what follows from the energy, for the product and at its voltage."""
+    low, high = measurement.latency_interval_s()
+    latency = Metric(measurement.latency_median_s, measurement.provenance, low, high)
+    metrics = {"latency_s": latency, **energies}
+    voltage_v = product.supply_voltage_v if product else None
+    derived = current_metrics(metrics, [measurement], voltage_v)
+    if product is not None:
+        derived |= product_metrics(metrics, [measurement], product)
+    return derived
 
 
 def failure_error(failure: Failure, where: str) -> UserError:

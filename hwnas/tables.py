@@ -10,6 +10,18 @@ from rich.table import Table
 
 from hwnas.diagnosis import Finding
 from hwnas.doubts import ADVICE
+from hwnas.energy_text import (
+    ENERGY_METRICS,
+    PRODUCT_METRICS,
+    ShownMetric,
+    energy_caption,
+    energy_mark,
+    energy_provenances,
+    interval_text,
+    notes,
+    present,
+    qualifiers,
+)
 from hwnas.target_checking import CheckStep
 from hwnas.tuning import TunedModel
 from hwnas.units import engineering, kibibytes, percent
@@ -17,21 +29,25 @@ from targets import EnergyMeasurement, Failure, Record, TargetSpec
 
 Document = Mapping[str, Any]
 _SHA_DIGITS = 12
+_PRODUCT_COLUMNS = ("average_power_w", "battery_days")
 
 
 def front_table(front: Document) -> Table:
     """Return the front members, cheapest first."""
     members = [c for c in front["candidates"] if c["on_front"]]
+    provenances = energy_provenances(members)
+    product = [s for s in present(PRODUCT_METRICS, members) if s.key in _PRODUCT_COLUMNS]
     table = Table(
         title=f"Pareto front of {front['run']!r} on {front['target']}",
         caption="accuracy: test split, 95 % interval. latency: measured, mean over the exits' "
-        "shares. energy: modelled, no power meter.",
+        f"shares. {escape(energy_caption(provenances))}",
     )
     if any(_is_disturbed(member) for member in members):
         table.caption = f"* throttled or drifting while it was measured. {table.caption}"
     for heading in ("architecture", "exits"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("accuracy", "seeds", "latency", "P99", "energy", "flash", "RAM"):
+    headings = ("accuracy", "seeds", "latency", "P99", "energy", "flash", "RAM")
+    for heading in (*headings, *(s.label for s in product)):
         table.add_column(heading, justify="right", no_wrap=True)
     for member in sorted(members, key=lambda c: c["metrics"]["latency_s"]["value"]):
         metrics = member["metrics"]
@@ -43,9 +59,11 @@ def front_table(front: Document) -> Table:
             str(accuracy["seeds"]),
             engineering(metrics["latency_s"]["value"], "s") + " *" * _is_disturbed(member),
             engineering(metrics["latency_p99_s"]["value"], "s"),
-            engineering(metrics["energy_j"]["value"], "J"),
+            f"{engineering(metrics['energy_j']['value'], 'J')} "
+            f"{energy_mark(member, provenances)}".rstrip(),
             kibibytes(metrics["flash_bytes"]["value"]),
             kibibytes(metrics["peak_ram_bytes"]["value"]),
+            *(s.show(metrics[s.key]["value"]) if s.key in metrics else "-" for s in product),
         )
     return table
 
@@ -126,12 +144,14 @@ def measurement_table(measurement: Document) -> Table:
     for label, key, show in _COSTS[1:]:
         cost = measurement[key]
         table.add_row(label, show(cost["value"]), "", cost["provenance"])
-    notes = [ADVICE[flag] for flag in measurement["flags"]]
-    if "energy_j" in measurement:
-        table.add_row(*_energy_row(measurement["energy_j"]))
-    else:
-        notes.append(f"no energy: {measurement['no_energy_because']}")
-    table.caption = "\n".join(notes)
+    shown, candidate = (*ENERGY_METRICS, *PRODUCT_METRICS), {"metrics": measurement}
+    for metric in present(shown, [candidate]):
+        table.add_row(*_metric_row(metric, measurement[metric.key]))
+    beside = [ADVICE[flag] for flag in measurement["flags"]]
+    beside += [escape(note) for note in notes(shown, [candidate])]
+    if reason := measurement.get("energy_not_measured_because"):
+        beside.append(f"energy not measured: {escape(reason)}")
+    table.caption = "\n".join(beside)
     return table
 
 
@@ -219,6 +239,11 @@ def _cost_table(title: str) -> Table:
     table.add_column("interval", justify="right")
     table.add_column("provenance")
     return table
+
+
+def _metric_row(shown: ShownMetric, metric: Document) -> tuple[str, str, str, str]:
+    value = shown.show(metric["value"])
+    return shown.label, value, interval_text(shown, metric), escape(qualifiers(metric))
 
 
 def _energy_row(energy: Document) -> tuple[str, str, str, str]:
