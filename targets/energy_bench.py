@@ -18,7 +18,12 @@ from targets.cpu_clock import Pin, journal_name, pinned
 from targets.device_state import State, changing_state, device_state
 from targets.disturbance import flags
 from targets.energy_measurement import EnergyConfig, EnergyMeasurement
-from targets.energy_protocol import Candidate, EnergyProtocol, Loop, TrialLostError
+from targets.energy_protocol import (
+    Candidate,
+    EnergyProtocol,
+    Loop,
+    TrialLostError,
+)
 from targets.energy_statistics import Energies, typical
 from targets.meter_link import MeterSet
 from targets.meters import MeterError, MeterInfo
@@ -65,11 +70,8 @@ class EnergyBench:
             with self._meters_here() as shared:
                 infos = self._infos(artifacts[0], shared)
                 protocol = EnergyProtocol(infos, config)
-                seconds = 2 * protocol.idle_s + protocol.window_s + config.max_warmup_s
                 candidates = [
-                    Candidate(
-                        partial(self._device, artifact, shared, 2 * seconds + _SPARE_S, state)
-                    )
+                    Candidate(partial(self._device, artifact, shared, state))
                     for artifact, state in zip(artifacts, states, strict=True)
                 ]
                 found = protocol.measure(candidates)
@@ -108,12 +110,12 @@ class EnergyBench:
 
     @contextmanager
     def _device(
-        self, artifact: Artifact, shared: MeterSet | None, timeout_s: float, state: State
+        self, artifact: Artifact, shared: MeterSet | None, state: State, trial_s: float
     ) -> Iterator[MeteredDevice]:
         """Load an artifact with its meters and pin the clock, for one trial."""
         try:
             with ExitStack() as stack:
-                loaded = stack.enter_context(self.open_artifact(artifact, timeout_s))
+                loaded = stack.enter_context(self.open_artifact(artifact, trial_s + _SPARE_S))
                 meters = stack.enter_context(self._meters(loaded, shared))
                 journal = self.clocks / journal_name(loaded.files)
                 pin = stack.enter_context(pinned(loaded.files, self.spec.clock_khz, journal))

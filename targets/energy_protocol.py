@@ -35,6 +35,10 @@ _THROTTLED = 0.03
 _SATURATED = 0.98
 _LEAST_PHASES = 3.0
 _MOST_LOST = 3
+_NORMAL_95 = 1.96
+_RANGING_MARGIN = 0.7
+"""Part of the wanted error that windows are made long enough for: the rest is for what a
+single run does not show."""
 
 
 @dataclass(frozen=True)
@@ -102,9 +106,11 @@ class Candidate:
     """One model in the course of its measurement.
 
     Args:
-        open: Loads it on the device, for one trial; may raise `TrialLostError`.
+        open: Loads it on the device for one trial, which should take no longer than so many
+            seconds; may raise `TrialLostError`.
         trials: That count.
         sustained: In which the device throttled.
+        window_s: Length of its windows that count; as the ranging run found it.
         hidden_step_w: Resolution of the meters that averaging does not even out.
         refused: Why it cannot be measured, if so.
         stage: What that happened at.
@@ -112,9 +118,10 @@ class Candidate:
         lost: Trials lost with the device.
     """
 
-    open: Callable[[], AbstractContextManager[Device]]
+    open: Callable[[float], AbstractContextManager[Device]]
     trials: list[EnergyTrial] = field(default_factory=list)
     sustained: list[EnergyTrial] = field(default_factory=list)
+    window_s: float | None = None
     hidden_step_w: float = 0.0
     refused: str | None = None
     stage: FailureStage = "meter"
@@ -161,10 +168,11 @@ class EnergyProtocol:
             *(2 * m.update_period_s / config.relative_error for m in self._meters),
         )
 
-    @property
-    def idle_s(self) -> float:
-        """Length of an idle window: at least half of the window that counts."""
-        return max(self._config.idle_s, self.window_s / 2)
+    def _trial_s(self, window_s: float) -> float:
+        return 2 * (self._idle_s(window_s) + _SETTLE_S) + self._config.max_warmup_s + window_s
+
+    def _idle_s(self, window_s: float) -> float:
+        return max(self._config.idle_s, window_s / 2)
 
     def measure(
         self,
@@ -231,7 +239,7 @@ class EnergyProtocol:
         self, index: int, candidate: Candidate, observer: Callable[[int, EnergyTrial], None]
     ) -> None:
         try:
-            with candidate.open() as device:
+            with candidate.open(self._trial_s(candidate.window_s or self.window_s)) as device:
                 trial = self._measured_trial(candidate, device)
         except MeterError as error:
             candidate.refused = f"{error}. {error.fix}" if error.fix else str(error)
@@ -241,6 +249,10 @@ class EnergyProtocol:
             if candidate.lost >= _MOST_LOST:
                 candidate.refused, candidate.stage = str(error), error.stage
             return
+        if candidate.window_s is None:
+            candidate.window_s = self._ranged_window_s(trial)
+            if candidate.window_s > self.window_s:
+                return
         if abs(trial.idle_after_w - trial.idle_before_w) > (
             self._config.max_idle_drift * trial.idle_power_w + self._offset_w()
         ):
@@ -255,6 +267,18 @@ class EnergyProtocol:
         (candidate.sustained if trial.throttled else candidate.trials).append(trial)
         observer(index, trial)
 
+    def _ranged_window_s(self, trial: EnergyTrial) -> float:
+        """Return how long windows must be for the trials' mean to be as sure as wanted.
+
+        The standard error of a mean falls with the square root of the time.
+        """
+        config = self._config
+        net_w = abs(trial.active_power_w - trial.idle_power_w)
+        error = math.hypot(trial.active_error_w, trial.idle_error_w) / max(net_w, 1e-12)
+        wanted = _RANGING_MARGIN * config.relative_error * math.sqrt(config.trials)
+        needed_s = self.window_s * (_NORMAL_95 * error / wanted) ** 2
+        return min(max(self.window_s, needed_s), MOST_WINDOW_S)
+
     def _offset_w(self) -> float:
         """Return a change of idle power that the meters cannot tell from none."""
         return sum(2 * m.resolution for m in self._meters if not m.counts)
@@ -263,15 +287,17 @@ class EnergyProtocol:
         latency_s = np.asarray(device.probe())
         typical_s = float(np.median(latency_s))
         self._require_phases(typical_s, _spread(latency_s) / typical_s)
+        window_s = candidate.window_s or self.window_s
+        idle_s = self._idle_s(window_s) + _SETTLE_S
         n_per_block = max(1, round(_BLOCK_S / typical_s))
         block_s = n_per_block * typical_s
         device.start_meters()
-        before = device.idle(self.idle_s + _SETTLE_S)
+        before = device.idle(idle_s)
         warmup = self._warm_up(device, n_per_block, block_s)
         guard_s = self._guard_s()
-        n_blocks = math.ceil((self.window_s + 2 * guard_s) / block_s)
+        n_blocks = math.ceil((window_s + 2 * guard_s) / block_s)
         loop = device.run(n_per_block, n_blocks)
-        after = device.idle(self.idle_s + _SETTLE_S)
+        after = device.idle(idle_s)
         traces = device.stop_meters()
         busy = Span(warmup.span.start_s, loop.span.end_s)
         # the device rests a moment after loading, and after the loop, before it is idle

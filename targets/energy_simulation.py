@@ -111,8 +111,8 @@ class SimulatedBench:
         self._recording_from = 0.0
 
     @contextmanager
-    def open(self) -> Iterator[SimulatedBench]:
-        """Load the model."""
+    def open(self, trial_s: float) -> Iterator[SimulatedBench]:
+        """Load the model for a trial."""
         self._wait(float(self._rng.uniform(0.2, 1.0)))
         yield self
 
