@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from hwnas.early_exit import expected_cost
 from hwnas.energy_metrics import (
@@ -15,8 +16,11 @@ from hwnas.energy_metrics import (
 from hwnas.front import Metric
 from hwnas.product_config import ProductConfig
 from hwnas.product_costs import product_ranges, source_of
-from latency_predictors import MeasuredArchitecture, ModelledEnergy, modelled_energy
+from latency_predictors import ModelledEnergy, modelled_energy
 from targets import EnergyMeasurement, EnergyModel, Interval, Measurement, Provenance
+
+if TYPE_CHECKING:
+    from latency_predictors import MeasuredArchitecture
 
 Metrics = dict[str, Metric]
 

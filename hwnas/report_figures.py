@@ -7,6 +7,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from hwnas.energy_text import energy_provenances
 from hwnas.units import engineering, kibibytes, percent
 
 Document = Mapping[str, Any]
@@ -17,33 +18,40 @@ _TICKS = [m * 10.0**e for e in range(-4, 8) for m in (1, 2, 5)]
 _LOG_AXIS = {"type": "log", "tickvals": _TICKS, "ticktext": [f"{t:,g}" for t in _TICKS]}
 _LABELS = {
     "latency_s": "latency",
-    "energy_j": "energy (modelled)",
+    "energy_j": "energy",
+    "average_power_w": "average power",
+    "battery_days": "battery",
     "flash_bytes": "flash",
     "peak_ram_bytes": "peak RAM",
 }
+_UNITS = {"latency_s": "s", "energy_j": "J", "average_power_w": "W"}
+# of the provenance of the energy behind a point, where a front holds several
+_SYMBOLS = {"measured": "circle", "modelled": "diamond", "emulated": "square"}
 
 
 def pareto_figure(front: Document) -> go.Figure:
     """Plot accuracy against each cost; a menu picks the cost.
 
     Gray: trained architectures by predicted cost. Blue: measured candidates,
-    those on the front filled, with 95 % intervals.
+    those on the front filled, with 95 % intervals. Where some energies were measured
+    and others not, each kind has a symbol of its own.
     """
     figure = go.Figure()
-    costs = list(_LABELS)
+    costs = [c for c in _LABELS if all(c in m["metrics"] for m in front["candidates"])]
     scales = {cost: _scale(front, cost) for cost in costs}
-    titles = {cost: f"{_LABELS[cost]}, {scales[cost][0]}" for cost in costs}
+    titles = {cost: f"{_label(front, cost)}, {scales[cost][0]}" for cost in costs}
+    cost_of_trace = []
     for index, cost in enumerate(costs):
         for trace in _pareto_traces(front, cost, scales[cost][1]):
             trace.visible = index == 0
             figure.add_trace(trace)
-    per_cost = len(figure.data) // len(costs)
+            cost_of_trace.append(index)
     buttons = [
         {
             "label": titles[cost],
             "method": "update",
             "args": [
-                {"visible": [i // per_cost == index for i in range(len(figure.data))]},
+                {"visible": [of == index for of in cost_of_trace]},
                 {"xaxis.title.text": titles[cost]},
             ],
         }
@@ -98,8 +106,16 @@ def _scale(front: Document, cost: str) -> tuple[str, float]:
     """Return the unit to print a cost in, and printing units per SI unit."""
     if cost.endswith("_bytes"):
         return "KiB", 1 / 1024
+    if cost not in _UNITS:
+        return "days", 1.0
     unit, scale = _time_scale([c["metrics"][cost]["value"] for c in front["candidates"]])
-    return (unit if cost == "latency_s" else unit.removesuffix("s") + "J"), scale
+    return unit.removesuffix("s") + _UNITS[cost], scale
+
+
+def _label(front: Document, cost: str) -> str:
+    if cost != "energy_j":
+        return _LABELS[cost]
+    return f"{_LABELS[cost]} ({' and '.join(energy_provenances(front['candidates']))})"
 
 
 def _time_scale(seconds: Sequence[float]) -> tuple[str, float]:
@@ -126,13 +142,41 @@ def _pareto_traces(front: Document, cost: str, scale: float) -> Sequence[go.Scat
             text=[e["arch_id"] for e in trained],
             hovertemplate="%{text}<br>%{y:.1f} %, %{x:.4g}<extra>predicted</extra>",
         ),
-        _candidates(others, cost, scale, "measured, dominated or over a limit", filled=False),
-        _candidates(members, cost, scale, "Pareto front (measured)", filled=True),
+        *_by_provenance(
+            front, others, cost, scale, "measured, dominated or over a limit", filled=False
+        ),
+        *_by_provenance(front, members, cost, scale, "Pareto front (measured)", filled=True),
+    ]
+
+
+def _by_provenance(
+    front: Document,
+    candidates: Sequence[Document],
+    cost: str,
+    scale: float,
+    name: str,
+    *,
+    filled: bool,
+) -> list[go.Scatter]:
+    """Return one trace; one per provenance of the energy where that differs and is plotted."""
+    provenances = energy_provenances(front["candidates"])
+    if len(provenances) < 2 or cost not in ("energy_j", "average_power_w", "battery_days"):
+        return [_candidates(candidates, cost, scale, name, "circle", filled=filled)]
+    return [
+        _candidates(
+            [c for c in candidates if c["metrics"]["energy_j"]["provenance"] == provenance],
+            cost,
+            scale,
+            f"{name.replace(' (measured)', '')}, energy {provenance}",
+            _SYMBOLS.get(provenance, "x"),
+            filled=filled,
+        )
+        for provenance in provenances
     ]
 
 
 def _candidates(
-    candidates: Sequence[Document], cost: str, scale: float, name: str, *, filled: bool
+    candidates: Sequence[Document], cost: str, scale: float, name: str, symbol: str, *, filled: bool
 ) -> go.Scatter:
     metrics = [c["metrics"] for c in candidates]
     accuracy = [m["validation_accuracy"] for m in metrics]
@@ -152,7 +196,7 @@ def _candidates(
         marker={
             "color": _ACCENT,
             "size": 10,
-            "symbol": "circle" if filled else "circle-open",
+            "symbol": symbol if filled else f"{symbol}-open",
         },
         text=[_hover(c) for c in candidates],
         hovertemplate="%{text}<extra></extra>",

@@ -7,6 +7,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hwnas.energy_text import (
+    ENERGY_METRICS,
+    PRODUCT_METRICS,
+    ShownMetric,
+    energy_caption,
+    energy_mark,
+    energy_provenances,
+    interval_text,
+    notes,
+    present,
+    qualifiers,
+)
 from hwnas.run_folder import RunFolder
 from hwnas.tables import agreement_cells, exit_text
 from hwnas.units import engineering, kibibytes, percent
@@ -15,6 +27,11 @@ from targets import write_atomically
 Document = Mapping[str, Any]
 
 _PLOT = {"responsive": True, "displaylogo": False, "displayModeBar": False}
+
+_PRODUCT_NOTE = (
+    "Computed from the energy of an inference and section product of the settings, with sleep, "
+    "waking, sensor, processing and radio."
+)
 
 _STYLE = """
 :root { color-scheme: light; }
@@ -71,10 +88,13 @@ def render(manifest: Document, front: Document) -> str:
         _section(
             "Accuracy against cost",
             _figure(pareto_figure(front), "pareto"),
-            "Gray: trained, cost predicted. Blue: measured on the target. The front was chosen "
-            "on the validation split; the table gives test accuracy.",
+            "Gray: trained, cost predicted. Blue: measured on the target; where some energies "
+            "were measured and others not, the symbol tells which. The front was chosen on the "
+            "validation split; the table gives test accuracy.",
         ),
         _section("Pareto front", _front_table(front), _front_note(front)),
+        _metrics_section("Energy of an inference", front, ENERGY_METRICS),
+        _metrics_section("The whole product", front, PRODUCT_METRICS, _PRODUCT_NOTE),
         '<div class="columns">',
         _section("Predicted against measured", _figure(prediction_figure(front), "prediction")),
         _section("Progress of the search", _figure(hypervolume_figure(front), "hypervolume")),
@@ -109,10 +129,43 @@ def _summary(front: Document) -> str:
 def _front_note(front: Document) -> str:
     return (
         "Accuracy on the test split with its 95 % interval. Latency: measured, mean over the "
-        "exits' shares; worst: through every exit. Energy: modelled, not measured; its range is in "
-        "the plot's labels. "
+        "exits' shares; worst: through every exit. "
+        f"{energy_caption(energy_provenances(_members(front))).capitalize()} "
         "Differences smaller than the intervals are ties."
     )
+
+
+def _members(front: Document) -> list[Document]:
+    """Return the front's members, fastest first."""
+    members = [c for c in front["candidates"] if c["on_front"]]
+    return sorted(members, key=lambda c: float(c["metrics"]["latency_s"]["value"]))
+
+
+def _metrics_section(
+    title: str, front: Document, known: Sequence[ShownMetric], note: str = ""
+) -> str:
+    """Return a column per member and a row per metric, with intervals and what qualifies them."""
+    members = _members(front)
+    rows: list[tuple[_Html, ...]] = []
+    for shown in present(known, members):
+        metrics = [m["metrics"].get(shown.key) for m in members]
+        origins = {qualifiers(metric) for metric in metrics if metric is not None}
+        # said once where all agree
+        common = origins.pop() if len(origins) == 1 else None
+        cells = [_metric_cell(shown, metric, common is None) for metric in metrics]
+        rows.append((_tagged(shown.label, common or ""), *cells))
+    if not rows:
+        return ""
+    heads = ("", *(str(m["arch_id"]) for m in members))
+    beside = "".join(f'<p class="note">{_text(text)}</p>' for text in notes(known, members))
+    return _section(title, _table(heads, rows) + beside, note)
+
+
+def _metric_cell(shown: ShownMetric, metric: Document | None, qualified: bool) -> _Html:
+    if metric is None:
+        return _Html("-")
+    beside = [interval_text(shown, metric), qualifiers(metric) if qualified else ""]
+    return _tagged(shown.show(metric["value"]), ", ".join(part for part in beside if part))
 
 
 def _front_table(front: Document) -> str:
@@ -131,8 +184,9 @@ def _front_table(front: Document) -> str:
         "MACs",
     )
     rows = []
-    members = [c for c in front["candidates"] if c["on_front"]]
-    for member in sorted(members, key=lambda c: c["metrics"]["latency_s"]["value"]):
+    members = _members(front)
+    provenances = energy_provenances(members)
+    for member in members:
         m = member["metrics"]
         accuracy, energy = m["accuracy"], m["energy_j"]
         rows.append(
@@ -141,10 +195,13 @@ def _front_table(front: Document) -> str:
                 exit_text(member["deployment"]["exit_shares"]),
                 percent(accuracy["value"], accuracy["low"], accuracy["high"]),
                 str(accuracy["seeds"]),
-                _with_tag(engineering(m["latency_s"]["value"], "s"), m["latency_s"]),
+                _tagged(engineering(m["latency_s"]["value"], "s"), m["latency_s"]["provenance"]),
                 engineering(m["worst_latency_s"]["value"], "s"),
                 engineering(m["latency_p99_s"]["value"], "s"),
-                _with_tag(engineering(energy["value"], "J"), energy),
+                _tagged(
+                    engineering(energy["value"], "J"),
+                    f"{energy['provenance']} {energy_mark(member, provenances)}".rstrip(),
+                ),
                 f"{m['inferences_per_joule']['value']:,.0f}",
                 kibibytes(m["flash_bytes"]["value"]),
                 kibibytes(m["peak_ram_bytes"]["value"]),
@@ -206,8 +263,8 @@ class _Html(str):
     """Text that is HTML already."""
 
 
-def _with_tag(text: str, metric: Document) -> _Html:
-    return _Html(f'{_text(text)} <span class="tag">{_text(str(metric["provenance"]))}</span>')
+def _tagged(text: str, tag: str) -> _Html:
+    return _Html(f'{_text(text)} <span class="tag">{_text(tag)}</span>' if tag else _text(text))
 
 
 def _cell(cell: str | _Html) -> str:
