@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 import search_spaces
 from hwnas.accuracy import mean_accuracy_interval, wilson_interval
-from hwnas.candidate_energy import energy_metrics
 from hwnas.candidate_metrics import (
     accuracy_metrics,
     count_metrics,
@@ -143,22 +142,6 @@ def test_p99_of_one_stage_is_near_that_of_its_samples() -> None:
     metrics = latency_metrics(measured(measurement(samples.tolist())), (1.0,), costs(1e-3))
     # 200 of 20,000 draws lie above it: its rank is off by +- 14, its value by 2 %
     assert metrics["latency_p99_s"].value == pytest.approx(np.percentile(samples, 99), rel=0.1)
-
-
-def test_energy_of_two_exits_is_the_closed_form() -> None:
-    metrics = energy_metrics(TWO_EXITS, (0.7, 0.3), ENERGY)
-    first, second = 2.0 * 1e-3 + 160e-9, 2.0 * 3e-3 + 20e-9
-    expected = first + 0.3 * second
-    assert metrics["energy_j"].value == pytest.approx(expected)
-    assert metrics["energy_j"].low == pytest.approx(0.5 * expected)
-    assert metrics["energy_j"].high == pytest.approx(1.5 * expected)
-    assert metrics["worst_energy_j"].value == pytest.approx(first + second)
-    assert metrics["worst_energy_j"].high == pytest.approx(1.5 * (first + second))
-    assert metrics["inferences_per_joule"].value == pytest.approx(1 / expected)
-    assert metrics["inferences_per_joule"].low == pytest.approx(1 / (1.5 * expected))
-    assert metrics["inferences_per_joule"].high == pytest.approx(1 / (0.5 * expected))
-    for metric in metrics.values():
-        assert (metric.provenance, metric.boundary) == ("modelled", "inference_gross")
 
 
 def test_flash_adds_over_stages_and_ram_is_that_of_the_largest() -> None:

@@ -216,6 +216,72 @@ def test_overrides_replace_entries_and_are_read_as_yaml(tmp_path: Path) -> None:
     assert config.constraints.max_flash_kib == 64
 
 
+PRODUCT = """
+product:
+  interval_s: 10
+  sleep_power_mw: 0.1
+  sensor_energy_mj: 3
+  wake_energy_mj: 0.5
+  battery: {capacity_mah: 220, voltage_v: 3, usable_share: 0.9, self_discharge_per_month: 0.0008}
+  country: DEU
+"""
+
+
+def test_a_product_is_read_in_engineering_units_and_kept_in_si(tmp_path: Path) -> None:
+    product = load(tmp_path, DIGITS + PRODUCT).product
+    assert product is not None
+    assert (product.sleep_power_w, product.event_energy_j) == pytest.approx((1e-4, 3.5e-3))
+    assert product.battery is not None
+    # 0.22 Ah at 3 V
+    assert product.battery.battery.nominal_energy_j == pytest.approx(2376.0)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("product.interval_s=0", "product.interval_s: wanted greater than 0."),
+        ("product.sleep_power_mw=-1", "product.sleep_power_mw: wanted greater than or equal to 0."),
+        ("product.battery.usable_share=1.1", "product.battery.usable_share: wanted less than or"),
+        ("product.battery.converter_efficiency=90", "product.battery.converter_efficiency: want"),
+        ("product.charger_efficiency=0", "product.charger_efficiency: wanted greater than 0."),
+        ("product.country=Germany", "product.country: no carbon intensity of 'Germany'. Known: "),
+        ("product.country=49", "product.country: wanted a valid string. Got 49."),
+        ("product.sensor_mj=3", "product.sensor_mj: unknown key. Did you mean"),
+        ("product.battery={voltage_v: 3}", "product.battery.capacity_mah: missing"),
+        ("product.offload={payload_bytes: 0, energy_per_mb_j: 5}", "product.offload.payload_bytes"),
+    ],
+)
+def test_a_product_that_cannot_be_is_refused(tmp_path: Path, override: str, message: str) -> None:
+    assert error_of(tmp_path, DIGITS + PRODUCT, override).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("objectives: [accuracy, battery_days]", "objectives: battery_days: needs product.battery"),
+        ("objectives: [accuracy, average_power]", "objectives: average_power: needs product, whi"),
+        ("constraints: {min_battery_days: 30}", "constraints.min_battery_days: needs product.batt"),
+        (
+            "constraints: {max_co2e_g_per_million: 3}\nproduct: {interval_s: 1, sleep_power_mw: 0}",
+            "constraints.max_co2e_g_per_million: needs product.country, which is missing.",
+        ),
+        (
+            "constraints: {max_cost_per_million: 3}\nproduct: {interval_s: 1, sleep_power_mw: 0}",
+            "constraints.max_cost_per_million: needs product.price_per_kwh, which is missing.",
+        ),
+    ],
+)
+def test_an_objective_or_limit_of_a_product_needs_its_description(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    assert error_of(tmp_path, DIGITS + text).startswith(message)
+
+
+def test_inferences_per_joule_need_no_product(tmp_path: Path) -> None:
+    config = load(tmp_path, DIGITS + "objectives: [accuracy, inferences_per_joule]")
+    assert config.product is None
+
+
 def test_a_resolved_config_survives_being_written_and_read(tmp_path: Path) -> None:
     config = load(tmp_path, DIGITS + "space: {choices: {kernel: [3, 5], stride_plan: ['1-2']}}")
     assert parse_config(config.model_dump(mode="json"), "manifest.json") == config

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 import search_spaces
+from hwnas.config import ConstraintsConfig
 from hwnas.costs import ArchitectureCosts, CostModel, feasible, total_energy
 from hwnas.errors import UserError
-from hwnas.objectives import Constraint
+from hwnas.objectives import Constraint, constraints_of
+from hwnas.product_config import ProductConfig
 from latency_predictors import ModelledEnergy, Prediction, TargetPredictors, modelled_energy
 from latency_predictors.prior_residual import PriorResidualPredictor
 from latency_predictors.target_predictors import METRICS
@@ -27,8 +29,21 @@ def prediction(mean: float) -> Prediction:
     return Prediction(mean, 0.05 * mean, 0.9 * mean, 1.1 * mean, True)
 
 
+# 1 s of 1 mW asleep between inferences, 10 J
+PRODUCT = ProductConfig.model_validate(
+    {
+        "interval_s": 1.0,
+        "sleep_power_mw": 1.0,
+        "battery": {"capacity_mah": 1.0, "voltage_v": 3.0, "usable_share": 0.925926},
+    }
+)
+
+
 def costs_of(
-    stage_ms: Sequence[float] = (1.0,), flash_kib: float = 50.0, ram_kib: float = 10.0
+    stage_ms: Sequence[float] = (1.0,),
+    flash_kib: float = 50.0,
+    ram_kib: float = 10.0,
+    product: ProductConfig | None = None,
 ) -> ArchitectureCosts:
     """2 W while it runs; energy up to 1.5 times as much."""
     energies = tuple(ModelledEnergy(2e-3 * t, 1e-3 * t, 3e-3 * t) for t in stage_ms)
@@ -39,6 +54,7 @@ def costs_of(
         energy_j=total_energy(energies),
         flash_bytes=prediction(1024 * flash_kib),
         peak_ram_bytes=prediction(1024 * ram_kib),
+        product=product,
     )
 
 
@@ -141,6 +157,64 @@ def test_limits_that_exclude_each_other_name_the_one_nearest_to_be_met() -> None
     costs = [costs_of(stage_ms=(1.0,), flash_kib=64.0), costs_of(stage_ms=(8.0,), flash_kib=10.0)]
     with pytest.raises(UserError, match=r"none of 2 .*nearest exceeds max_flash_kib by 10\.0%"):
         feasible([architecture(0), architecture(1)], costs, [LATENCY, FLASH])
+
+
+def test_inferences_per_joule_are_those_of_the_mean_energy() -> None:
+    # 2 mJ through one exit, 8 mJ through both
+    assert costs_of((1.0, 3.0)).expected("inferences_per_joule", [0.5, 0.5]) == pytest.approx(200)
+    assert costs_of((1.0, 3.0)).range_of("inferences_per_joule") == pytest.approx((500, 125))
+
+
+def test_battery_days_are_those_of_the_mean_energy_of_the_exits() -> None:
+    costs = costs_of((1.0, 3.0), product=PRODUCT)
+    # 2 mJ in 1 ms or 8 mJ in 4 ms, and 1 mW for the rest of the second
+    powers = [2e-3 + 0.999e-3, 8e-3 + 0.996e-3]
+    days = [10 / power / 86_400 for power in powers]
+    assert costs.range_of("battery_days") == pytest.approx(days, rel=1e-6)
+    mean = 10 / (sum(powers) / 2) / 86_400
+    assert costs.expected("battery_days", [0.5, 0.5]) == pytest.approx(mean, rel=1e-6)
+    assert costs.expected("average_power_w", [0.5, 0.5]) == pytest.approx(sum(powers) / 2)
+
+
+def test_a_limit_on_the_mean_assumes_the_best_until_the_exits_are_known() -> None:
+    (limit, _) = constraints_of(ConstraintsConfig(max_average_power_mw=5.0), PRODUCT)
+    costs = costs_of((1.0, 3.0), product=PRODUCT)
+    # all at the first exit: 3 mJ at most and 1 mW asleep; all at the last: 12 mJ at most
+    assert costs.pessimistic(limit) == pytest.approx(3e-3 + 0.9991e-3)
+    assert costs.is_feasible([limit])
+    assert costs.violations([limit], [0.0, 1.0])[limit.name] == pytest.approx(
+        (12e-3 + 0.9964e-3) / 5e-3 - 1
+    )
+
+
+def test_a_least_battery_life_binds_the_lower_end() -> None:
+    costs = costs_of((1.0,), product=PRODUCT)
+    # 3 mJ at most, asleep the rest
+    worst_days = 10 / (3e-3 + 0.9991e-3) / 86_400
+    for share, met in ((0.999, True), (1.001, False)):
+        config = ConstraintsConfig(min_battery_days=share * worst_days)
+        assert costs.is_feasible(constraints_of(config, PRODUCT)) == met
+    assert costs.expected("battery_days", [1.0]) > 1.001 * worst_days
+
+
+def test_a_product_refuses_inferences_that_do_not_end_before_the_next() -> None:
+    (deadline,) = constraints_of(ConstraintsConfig(), PRODUCT)
+    # upper ends are 10 % above the mean
+    assert costs_of((900.0,), product=PRODUCT).is_feasible([deadline])
+    late = costs_of((920.0,), product=PRODUCT)
+    with pytest.raises(UserError, match=r"product\.interval_s: 1 s is out of reach; .* 1\.012 s"):
+        feasible([architecture(0)], [late], [deadline])
+
+
+def test_a_least_life_out_of_reach_is_named_with_the_longest() -> None:
+    limits = constraints_of(ConstraintsConfig(min_battery_days=365), PRODUCT)
+    costs = [costs_of((ms,), product=PRODUCT) for ms in (1.0, 2.0)]
+    with pytest.raises(UserError) as caught:
+        feasible([architecture(0), architecture(1)], costs, limits)
+    assert (
+        "constraints.min_battery_days: 365 d is out of reach; the best of 2 sampled "
+        "architectures is sure of 0.02894 d only"
+    ) in str(caught.value)
 
 
 def test_the_cost_model_joins_predictions_with_modelled_energy() -> None:

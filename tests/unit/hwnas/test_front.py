@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,10 @@ def candidate(
         },
         Deployment(f"{number}.safetensors", 7, (0.9,), (0.25, 0.75)),
     )
+
+
+def with_metric(candidate: Candidate, name: str, metric: Metric) -> Candidate:
+    return replace(candidate, metrics={**candidate.metrics, name: metric})
 
 
 def front(*candidates: Candidate, constraints: tuple[Constraint, ...] = ()) -> ParetoFront:
@@ -82,6 +87,13 @@ def test_an_infeasible_candidate_dominates_nobody() -> None:
 def test_a_least_accuracy_is_judged_by_the_value() -> None:
     judged = front(candidate(0, 0.5, 1e-3), candidate(1, 0.49, 1e-4), constraints=(MIN_ACCURACY,))
     assert numbers(judged.members) == [0]
+
+
+def test_a_least_battery_life_is_judged_by_the_lower_end() -> None:
+    limit = Constraint("min_battery_days", "battery_days", 30.0, "d", 1.0, True, of_mean=True)
+    sure = with_metric(candidate(0, 0.9, 1e-3), "battery_days", Metric(40.0, "modelled", 31.0, 50))
+    unsure = with_metric(candidate(1, 0.9, 1e-4), "battery_days", Metric(45.0, "modelled", 29, 50))
+    assert numbers(front(sure, unsure, constraints=(limit,)).members) == [0]
 
 
 @pytest.mark.parametrize("candidates", [[], [candidate(0, 0.9, 9e-3)]])
@@ -148,6 +160,7 @@ def test_csv_holds_one_row_per_candidate_with_intervals_provenance_and_choices()
     assert float(rows[0]["latency_s.predicted"]) == 1.1 * 4e-3
     assert rows[0]["latency_s.provenance"] == "measured"
     assert rows[0]["energy_j.provenance"] == "modelled"
+    assert rows[0]["energy_j.boundary"] == "inference_gross"
     assert (float(rows[0]["energy_j.low"]), float(rows[0]["energy_j.high"])) == (5e-4, 2e-3)
     assert [row["choice.number"] for row in rows] == ["0", "1"]
     assert "macs.low" not in rows[0]

@@ -57,6 +57,18 @@ def test_losses_of_ideal_and_reference_are_0_and_1(scale: ObjectiveScale) -> Non
     np.testing.assert_allclose(scale.losses(np.array([[0.5, 1.0]])), [[1, 1]])
 
 
+def test_a_maximized_quantity_scales_by_its_logarithm_too() -> None:
+    scale = ObjectiveScale((OBJECTIVES["battery_days"],), ideal=(100.0,), reference=(1.0,))
+    losses = scale.losses(np.array([[100.0], [10.0], [1.0], [0.1]]))
+    np.testing.assert_allclose(losses, [[0.0], [0.5], [1.0], [1.5]], atol=1e-12)
+
+
+def test_more_days_than_all_that_were_sampled_are_no_loss() -> None:
+    scale = ObjectiveScale((OBJECTIVES["battery_days"],), ideal=(10.0,), reference=(10.0,))
+    longer, same, shorter = scale.losses(np.array([[20.0], [10.0], [5.0]]))[:, 0]
+    assert longer < same == 0 < shorter
+
+
 def test_accuracy_scales_linearly_and_cost_by_its_logarithm(scale: ObjectiveScale) -> None:
     # 0.9 is a fifth of the way from 1 to 0.5; a millisecond is half the decades to 1 s
     np.testing.assert_allclose(scale.losses(np.array([[0.9, 1e-3]])), [[0.2, 0.5]])

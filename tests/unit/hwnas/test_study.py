@@ -361,6 +361,32 @@ def test_a_limit_judged_after_training_is_recorded_as_a_constraint(journal: Path
     assert trial.constraints["max_latency_ms"] <= 0
 
 
+def test_a_limit_on_the_mean_is_recorded_once_the_exits_are_known(journal: Path) -> None:
+    limit = Constraint("min_inferences_per_joule", "inferences_per_joule", 1.0, "", 1.0, True, True)
+    study = open_study(journal, constraints=(limit,))
+    (proposal,) = study.propose(1)
+    (running,) = [t for t in trials_on_disk(journal) if t.state == TrialState.RUNNING]
+    assert running.constraints == {}
+    study.complete(proposal, [0.4, 1e-3], {}, {"min_inferences_per_joule": -0.3})
+    (trial,) = [t for t in trials_on_disk(journal) if t.state == TrialState.COMPLETE]
+    assert trial.constraints == {"min_inferences_per_joule": -0.3}
+
+
+def test_what_never_meets_a_limit_on_the_mean_is_not_trained(journal: Path) -> None:
+    # at most 3 t joules; t is 1 to 16 ms
+    limit = Constraint("min_inferences_per_joule", "inferences_per_joule", 100, "", 1.0, True, True)
+    met = {a for a in EVERYTHING if 3 * latency_s(a) <= 0.01}
+    study = open_study(journal, "random", constraints=(limit,), reserve=met)
+    proposed = set()
+    while batch := study.propose(5):
+        for proposal in batch:
+            study.complete(proposal, [0.4, 1e-3], {}, {limit.name: -0.1})
+            proposed.add(proposal.architecture)
+    assert proposed == met
+    pruned = [t for t in trials_on_disk(journal) if t.state == TrialState.PRUNED]
+    assert any(t.constraints[limit.name] > 0 for t in pruned)
+
+
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_where_the_sampler_finds_nothing_the_reserve_is_proposed(
     journal: Path, sampler: SamplerName
