@@ -16,11 +16,13 @@ from typing import Any
 
 import pytest
 from plotly.offline import get_plotlyjs
+from rich.console import Console
+from rich.table import Table
 
 from hwnas.errors import UserError
 from hwnas.report_figures import hypervolume_figure, pareto_figure, prediction_figure
 from hwnas.reporting import render, report
-from hwnas.tables import calibration_table, front_table
+from hwnas.tables import calibration_table, front_table, measurement_table
 
 HOSTILE = "<script>alert(1)</script>"
 INJECTIONS = [HOSTILE, '"><img src=x onerror=alert(1)>', "</script><b>", "'&lt;", "</pre><h1>"]
@@ -288,6 +290,149 @@ def test_the_other_figures_hold_the_history_and_the_predictions(front: Document)
 def test_terminal_tables_take_the_same_documents(front: Document) -> None:
     assert front_table(front).row_count == 3
     assert calibration_table(front["calibration"]).row_count == 2
+
+
+def text_of(table: Table) -> str:
+    console = Console(width=240, no_color=True)
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get()
+
+
+def unwrapped(text: str) -> str:
+    return " ".join(text.split())
+
+
+def measured_energy(candidate: Document) -> Document:
+    """What a power meter at the supply adds to a candidate."""
+    metrics = candidate["metrics"]
+    value = metrics["energy_j"]["value"]
+    metrics |= {
+        "energy_j": metric(
+            value, low=0.9 * value, high=1.1 * value, boundary="inference_gross", note="board"
+        ),
+        "energy_net_j": metric(0.5 * value, boundary="inference_net"),
+        "inferences_per_joule": metric(1 / value, boundary="inference_gross"),
+        "peak_power_w": metric(6.0, bandwidth_hz=5e4),
+        "accuracy_per_milliamp": metric(0.9, boundary="inference_gross", voltage_v=3.3),
+    }
+    return candidate
+
+
+def with_product(candidate: Document) -> Document:
+    candidate["metrics"] |= {
+        "average_power_w": metric(1.144e-3, "modelled", boundary="system"),
+        "battery_days": metric(19.46, "modelled", low=18.0, high=21.0, boundary="system"),
+        "co2e_g_per_million": metric(
+            29.6, "modelled", boundary="system", note="Germany 2023: 380.95 g CO2e/kWh"
+        ),
+    }
+    return candidate
+
+
+def test_a_front_without_a_meter_says_that_its_energies_are_modelled(
+    front: Document, manifest: Document
+) -> None:
+    assert "energy: modelled, no power meter, gross." in unwrapped(text_of(front_table(front)))
+    page = render(manifest, front)
+    assert "Energy: modelled, no power meter, gross." in page
+    assert "†" not in without_library(page) + text_of(front_table(front))
+
+
+def test_a_front_of_measured_energies_says_so(front: Document, manifest: Document) -> None:
+    for member in front["candidates"]:
+        measured_energy(member)
+    text, page = text_of(front_table(front)), without_library(render(manifest, front))
+    assert "energy: measured by power meters, gross." in unwrapped(text)
+    assert "modelled" not in text
+    assert "Energy: measured by power meters, gross." in page
+    assert "modelled" not in page
+    (row,) = re.findall(r"<tr><td>energy above idle.*?</tr>", page)
+    assert "measured, inference_net" in row
+    assert "800 µJ" in row
+    assert "seen up to 50.0 kHz" in page
+    assert "measured, inference_gross, at 3.3 V" in page
+
+
+def test_on_a_front_of_both_kinds_every_energy_that_was_not_measured_is_marked(
+    front: Document, manifest: Document
+) -> None:
+    measured_energy(front["candidates"][0])
+    text, page = text_of(front_table(front)), without_library(render(manifest, front))
+    rows = {line.split("│")[1].strip(): line for line in text.splitlines() if "│ arch0" in line}
+    assert "†" not in rows["arch000000000007"]
+    assert "†" in rows["arch000000000003"]
+    assert "†" in rows["arch000000000000"]
+    for shown in (unwrapped(text), page.lower()):
+        assert "measured by power meters; † modelled, no power meter" in shown
+    assert page.count('<span class="tag">modelled †</span>') == 2
+    assert page.count('<span class="tag">measured †</span>') == 0
+
+
+def test_on_a_front_of_both_kinds_each_has_a_symbol_and_a_legend(front: Document) -> None:
+    measured_energy(front["candidates"][0])
+    figure = pareto_figure(front)
+    (button,) = [
+        b for b in figure.layout.updatemenus[0].buttons if b.label.startswith("energy (measured a")
+    ]
+    visible = button.args[0]["visible"]
+    shown = {t.name: t for t, v in zip(figure.data, visible, strict=True) if v}
+    members = {name: trace for name, trace in shown.items() if name.startswith("Pareto front")}
+    assert {name: trace.marker.symbol for name, trace in members.items()} == {
+        "Pareto front, energy measured": "circle",
+        "Pareto front, energy modelled": "diamond",
+    }
+    assert list(members["Pareto front, energy measured"].x) == pytest.approx([1.6])
+    assert list(members["Pareto front, energy modelled"].x) == pytest.approx([0.2, 0.8])
+    # what does not depend on the energy is not told apart
+    latency = [t.name for t in figure.data if t.visible]
+    assert latency.count("Pareto front (measured)") == 1
+    assert len(latency) == 3
+
+
+def test_a_product_has_columns_and_a_section_of_its_own(
+    front: Document, manifest: Document
+) -> None:
+    for member in front["candidates"]:
+        with_product(member)
+    text, page = text_of(front_table(front)), without_library(render(manifest, front))
+    assert "19.46 d" in text
+    assert "1.14 mW" in text
+    assert "<h2>The whole product</h2>" in page
+    (row,) = re.findall(r"<tr><td>battery .*?</tr>", page)
+    assert "modelled, system" in row
+    assert row.count("19.46 d") == 3
+    assert row.count("18 d to 21 d") == 3
+    assert "CO2e per million: Germany 2023: 380.95 g CO2e/kWh" in page
+    labels = [b.label for b in pareto_figure(front).layout.updatemenus[0].buttons]
+    assert labels[2:4] == ["average power, mW", "battery, days"]
+
+
+def test_a_run_without_a_product_has_no_section_for_it(front: Document, manifest: Document) -> None:
+    assert "whole product" not in without_library(render(manifest, front))
+
+
+def test_a_measurement_shows_why_net_energy_was_refused_and_what_the_meter_includes() -> None:
+    document = measured_energy(candidate(0, 0.9, 1e-3, on_front=True))["metrics"]
+    del document["energy_net_j"]
+    document["energy_j"]["note"] = "board; net energy refused: idle power drifted [by 5 %]"
+    document["latency_s"] |= {"low": 9e-4, "high": 1.1e-3, "p99": 2e-3, "samples": 200}
+    document |= {"target": "rpi4", "flags": [], "energy_not_measured_because": None}
+    text = text_of(measurement_table(document))
+    assert "net energy refused: idle power drifted [by 5 %]" in text
+    assert "energy above idle" not in text
+    assert "1.80 mJ to 2.20 mJ" in text
+    assert "seen up to 50.0 kHz" in text
+
+
+def test_a_meter_that_failed_is_told_beside_the_modelled_energy() -> None:
+    document = candidate(0, 0.9, 1e-3, on_front=True)["metrics"]
+    document["latency_s"] |= {"low": 9e-4, "high": 1.1e-3, "p99": 2e-3, "samples": 200}
+    reason = "no meter at /dev/ttyACM0"
+    document |= {"target": "rpi4", "flags": [], "energy_not_measured_because": reason}
+    text = text_of(measurement_table(document))
+    assert f"energy not measured: {reason}" in text
+    assert re.search(r"energy +│ 2\.00 mJ │ .* modelled", text)
 
 
 def write_run(folder: Path, manifest: Document, front: Document) -> Path:
