@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from hwnas.candidate_training import (
 )
 from hwnas.errors import UnreachableError
 from hwnas.front import Candidate, Deployment, ParetoFront
+from hwnas.front_energy import with_energies
 from hwnas.pareto import is_non_dominated, spread_members
 from hwnas.search_context import SearchContext
 from hwnas.study import Evaluated
@@ -100,8 +101,10 @@ class _FrontMeasurement:
         """Measure the predicted front, judge again by what was measured, until nothing is new."""
         while wanted := self._unmeasured_on_front():
             self._context.progress.phase("Measuring the front", len(wanted))
-            for arch_id in wanted:
-                self._measure(arch_id)
+            for arch_id, result in with_energies(
+                self._context, self._measure(wanted), self._network
+            ):
+                self._keep(arch_id, result)
         return self.candidates()
 
     def candidates(self) -> list[Candidate]:
@@ -137,22 +140,28 @@ class _FrontMeasurement:
         keep = is_non_dominated(context.scale.losses(np.array(values)))
         return [i for i, k in zip(ids, keep, strict=True) if k and i not in self._measured]
 
-    def _measure(self, arch_id: str) -> None:
-        context, evaluated = self._context, self._evaluated[arch_id]
-        network = self._network(arch_id)
-        result = measure_network(
-            context.target, context.space, evaluated.architecture, network, fresh=True
-        )
-        if isinstance(result, Failure):
-            self._failed.add(arch_id)
-            self._records.append(FRONT_PHASE, evaluated.architecture, result)
-            context.progress.message(f"{arch_id}: {result.stage} failed: {result.message}")
-            context.progress.advance("failed")
-            return
-        self._records.append(FRONT_PHASE, evaluated.architecture, result.measurements)
+    def _measure(self, wanted: Sequence[str]) -> Iterator[tuple[str, MeasuredArchitecture]]:
+        context = self._context
+        for arch_id in wanted:
+            architecture = self._evaluated[arch_id].architecture
+            network = self._network(arch_id)
+            result = measure_network(
+                context.target, context.space, architecture, network, fresh=True
+            )
+            if isinstance(result, Failure):
+                self._failed.add(arch_id)
+                self._records.append(FRONT_PHASE, architecture, result)
+                context.progress.message(f"{arch_id}: {result.stage} failed: {result.message}")
+                context.progress.advance("failed")
+                continue
+            context.progress.advance(f"{1e3 * result.latency_s:.3f} ms")
+            yield arch_id, result
+
+    def _keep(self, arch_id: str, result: MeasuredArchitecture) -> None:
+        architecture = self._evaluated[arch_id].architecture
+        self._records.append(FRONT_PHASE, architecture, result.measurements)
         self._measured[arch_id] = result
-        self._add(arch_id, network)
-        context.progress.advance(f"{1e3 * result.latency_s:.3f} ms")
+        self._add(arch_id, self._network(arch_id))
 
     def _network(self, arch_id: str) -> nn.Module:
         context, architecture = self._context, self._evaluated[arch_id].architecture
