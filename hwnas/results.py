@@ -94,7 +94,7 @@ def _refit(context: SearchContext, folder: Path) -> None:
     for item in new:
         if _identity(item) not in known:
             shared.append(CALIBRATION_PHASE, item.architecture, item.measurements)
-    predictors = fit_predictors(context.target.name, shared.measured(context.space))
+    predictors = fit_predictors(context.target.spec, shared.measured(context.space))
     predictors.report = TargetPredictors.load(folder / PREDICTOR_FILE).report
     predictors.save(folder / PREDICTOR_FILE)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,12 +12,22 @@ from numpy.typing import NDArray
 
 from latency_predictors._types import Graph
 from latency_predictors.coverage import covering_architectures, distinct_architectures
+from latency_predictors.energy import modelled_energy
 from latency_predictors.features import graph_macs
 from latency_predictors.metrics import Agreement, agreement
 from latency_predictors.prior_residual import PriorResidualPredictor
 from latency_predictors.target_predictors import METRICS, TargetPredictors
 from search_spaces import Architecture, SearchSpace
-from targets import Failure, MeasureConfig, Measurement, Provenance, Target
+from targets import (
+    EnergyConfig,
+    EnergyModel,
+    Failure,
+    MeasureConfig,
+    Measurement,
+    Provenance,
+    Target,
+    TargetSpec,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,6 +35,12 @@ if TYPE_CHECKING:
     from targets._types import Flag
 
 _LEAST_ARCHITECTURES = 8
+
+CALIBRATION_ENERGY = EnergyConfig(
+    trials=2, max_trials=4, relative_error=0.1, min_window_s=2.0, idle_s=2.0, warmup_s=1.0
+)
+"""How energies are measured for calibration: many architectures, each less surely than a
+member of the front, as a predictor averages over them."""
 
 
 class CalibrationError(RuntimeError):
@@ -66,6 +82,7 @@ def calibrate(
     held_out: int,
     seed: int,
     config: MeasureConfig = MeasureConfig(),
+    energy: EnergyConfig = CALIBRATION_ENERGY,
     observer: Observer | None = None,
 ) -> TargetPredictors:
     """Measure architectures of a space on a target and learn its costs.
@@ -84,6 +101,8 @@ def calibrate(
         held_out: Architectures to judge on; 0 reports none.
         seed: Chooses architectures, order and weights.
         config: How to time.
+        energy: How to measure energies, where the target has power meters; elsewhere they
+            are modelled from the latencies.
         observer: Told of every result, for progress and logs.
 
     Raises:
@@ -105,7 +124,7 @@ def calibrate(
     n_disturbed = 0
     for done, index in enumerate(order, start=1):
         arch = everything[index]
-        result = measure_architecture(target, space, arch, seed=seed, config=config)
+        result = measure_architecture(target, space, arch, seed=seed, config=config, energy=energy)
         if isinstance(result, Failure):
             failures.append(result)
         else:
@@ -137,8 +156,11 @@ def calibrate(
         "seed": seed,
     }
     if len(judge_on) > 1:
-        report["held_out"] = judge(fit_predictors(target.name, fit_on), fit_on, judge_on)
-    predictors = fit_predictors(target.name, [*fit_on, *judge_on])
+        report["held_out"] = judge(
+            fit_predictors(target.spec, fit_on), fit_on, judge_on, target.spec.energy_model
+        )
+    predictors = fit_predictors(target.spec, [*fit_on, *judge_on])
+    report["energies"] = predictors.energy_provenance
     predictors.report = report
     return predictors
 
@@ -150,10 +172,11 @@ def measure_architecture(
     *,
     seed: int,
     config: MeasureConfig,
+    energy: EnergyConfig = CALIBRATION_ENERGY,
 ) -> MeasuredArchitecture | Failure:
     """Build an architecture with live random weights and measure each of its stages."""
     network = untrained_network(space, arch, seed)
-    return measure_network(target, space, arch, network, config=config, fresh=False)
+    return measure_network(target, space, arch, network, config=config, energy=energy, fresh=False)
 
 
 def untrained_network(space: SearchSpace, arch: Architecture, seed: int) -> nn.Module:
@@ -173,9 +196,13 @@ def measure_network(
     network: nn.Module,
     *,
     config: MeasureConfig = MeasureConfig(),
+    energy: EnergyConfig | None = None,
     fresh: bool,
 ) -> MeasuredArchitecture | Failure:
     """Measure each stage of a network that was built from ``arch``.
+
+    Where energies are wanted and the target has power meters, the trials of all stages are
+    made in random order.
 
     Args:
         target: Where to measure.
@@ -183,11 +210,12 @@ def measure_network(
         arch: What ``network`` is.
         network: With the weights to deploy.
         config: How to time.
+        energy: How to measure energies, if at all.
         fresh: Measure again even if the target's cache holds a measurement.
     """
     from search_spaces.onnx_export import stage_models
 
-    measurements = []
+    measurements, artifacts = [], []
     for model in stage_models(network, space.input_shape):
         artifact = target.compile(model)
         if isinstance(artifact, Failure):
@@ -196,23 +224,35 @@ def measure_network(
         if isinstance(measurement, Failure):
             return measurement
         measurements.append(measurement)
+        artifacts.append(artifact)
+    if energy is not None and target.spec.meters:
+        energies = target.measure_energy(artifacts, energy, fresh=fresh)
+        for index, found in enumerate(energies):
+            if isinstance(found, Failure):
+                return found
+            measurements[index] = replace(measurements[index], energy=found)
     graphs = tuple(stage.workloads for stage in space.stages(arch))
     return MeasuredArchitecture(arch, graphs, tuple(measurements))
 
 
-def fit_predictors(target_name: str, measured: Sequence[MeasuredArchitecture]) -> TargetPredictors:
+def fit_predictors(spec: TargetSpec, measured: Sequence[MeasuredArchitecture]) -> TargetPredictors:
     """Fit one predictor per metric to the stages of measured architectures.
+
+    Energies are learned as power meters measured them, or, where they did not measure every
+    stage, as modelled from the measured latencies: never from both.
 
     Raises:
         NotMeasuredError: If one of the measurements is emulated.
     """
     for item in measured:
         for measurement in item.measurements:
-            _require_measured(target_name, measurement.provenance)
+            _require_measured(spec.name, measurement.provenance)
     graphs = [graph for item in measured for graph in item.graphs]
     groups = [item.architecture.arch_id for item in measured for _ in item.graphs]
     stages = [m for item in measured for m in item.measurements]
+    energies, provenance = _energies_j(spec.energy_model, stages, graphs)
     values = {
+        "energy_j": energies,
         "latency_s": [m.latency_median_s for m in stages],
         "flash_bytes": [m.flash_bytes for m in stages],
         "peak_ram_bytes": [m.peak_ram_bytes for m in stages],
@@ -223,7 +263,21 @@ def fit_predictors(target_name: str, measured: Sequence[MeasuredArchitecture]) -
         )
         for metric in METRICS
     }
-    return TargetPredictors(target_name, fitted, {})
+    return TargetPredictors(spec.name, fitted, provenance, {})
+
+
+def _energies_j(
+    model: EnergyModel, stages: Sequence[Measurement], graphs: Sequence[Graph]
+) -> tuple[list[float], Provenance]:
+    """Return the gross energies of stages: all measured, or all modelled."""
+    measured = [m.energy.gross_j.value for m in stages if m.energy is not None]
+    if len(measured) == len(stages):
+        return measured, "measured"
+    modelled = [
+        modelled_energy(m.latency_median_s, graph, model).energy_j
+        for m, graph in zip(stages, graphs, strict=True)
+    ]
+    return modelled, "modelled"
 
 
 def _require_measured(target_name: str, provenance: Provenance) -> None:
@@ -238,11 +292,12 @@ def judge(
     predictors: TargetPredictors,
     fitted_on: Sequence[MeasuredArchitecture],
     held_out: Sequence[MeasuredArchitecture],
+    energy_model: EnergyModel,
 ) -> dict[str, Any]:
     """Compare whole-network predictions with held-out measurements, beside MACs alone.
 
     Returns:
-        ``latency_s`` and ``macs_baseline`` agreements, ``flash_mape``,
+        ``latency_s``, ``energy_j`` and ``macs_baseline`` agreements, ``flash_mape``,
         ``peak_ram_mape``, and ``interval_coverage`` of the 90 % interval. The
         baseline is an affine fit of latency to MACs on the same architectures.
     """
@@ -252,10 +307,16 @@ def judge(
     covered = [
         c.latency_s.low <= t <= c.latency_s.high for c, t in zip(costs, measured, strict=True)
     ]
+    stages = [m for item in held_out for m in item.measurements]
+    graphs = [graph for item in held_out for graph in item.graphs]
+    stage_energies, _ = _energies_j(energy_model, stages, graphs)
+    ends = np.cumsum([len(item.graphs) for item in held_out])[:-1]
+    energy = np.array([part.sum() for part in np.split(np.array(stage_energies), ends)])
     flash = np.array([float(sum(m.flash_bytes for m in i.measurements)) for i in held_out])
     ram = np.array([float(max(m.peak_ram_bytes for m in i.measurements)) for i in held_out])
     return {
         "latency_s": asdict(agreement(measured, predicted)),
+        "energy_j": asdict(agreement(energy, np.array([c.energy_j.mean for c in costs]))),
         "macs_baseline": asdict(_macs_baseline(fitted_on, held_out, measured)),
         "flash_mape": agreement(flash, np.array([c.flash_bytes.mean for c in costs])).mape,
         "peak_ram_mape": agreement(ram, np.array([c.peak_ram_bytes.mean for c in costs])).mape,

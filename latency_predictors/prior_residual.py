@@ -33,6 +33,7 @@ _DOMAIN_SLACK = 0.1
 
 PRIOR_FEATURES: dict[str, tuple[str, ...]] = {
     "latency_s": ("calls", "macs", "bytes"),
+    "energy_j": ("calls", "macs", "bytes"),
     "flash_bytes": ("calls", "params"),
     "peak_ram_bytes": ("peak",),
 }

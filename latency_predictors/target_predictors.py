@@ -10,10 +10,10 @@ from typing import Any, Self
 
 from latency_predictors._types import Graph, Prediction
 from latency_predictors.prior_residual import CONFIDENCE, PriorResidualPredictor
-from targets import write_atomically
+from targets import Provenance, write_atomically
 
-SCHEMA_VERSION = 1
-METRICS = ("latency_s", "flash_bytes", "peak_ram_bytes")
+SCHEMA_VERSION = 2
+METRICS = ("latency_s", "energy_j", "flash_bytes", "peak_ram_bytes")
 
 
 @dataclass(frozen=True)
@@ -22,13 +22,18 @@ class PredictedCosts:
 
     Args:
         stage_latency_s: One prediction per stage, in execution order.
+        stage_energy_j: Gross energy of an inference, likewise; its interval holds what the
+            predictor does not know, not what the energies it learned from did not.
         latency_s: Of the whole path through every stage (the worst case).
+        energy_j: Likewise.
         flash_bytes: Sum over stages.
         peak_ram_bytes: Largest over stages.
     """
 
     stage_latency_s: tuple[Prediction, ...]
+    stage_energy_j: tuple[Prediction, ...]
     latency_s: Prediction
+    energy_j: Prediction
     flash_bytes: Prediction
     peak_ram_bytes: Prediction
 
@@ -39,6 +44,7 @@ class TargetPredictors:
     Args:
         target: Name of the target they were calibrated on.
         predictors: One per entry of `METRICS`.
+        energy_provenance: Of the energies that were learned: ``measured``, or ``modelled``.
         report: JSON-ready calibration report (held-out agreement, counts).
     """
 
@@ -46,9 +52,11 @@ class TargetPredictors:
         self,
         target: str,
         predictors: Mapping[str, PriorResidualPredictor],
+        energy_provenance: Provenance,
         report: Mapping[str, Any],
     ) -> None:
         self.target = target
+        self.energy_provenance: Provenance = energy_provenance
         self.predictors = dict(predictors)
         self.report = dict(report)
 
@@ -65,10 +73,13 @@ class TargetPredictors:
             part = slice(start, start + len(stages))
             start += len(stages)
             latency = tuple(by_metric["latency_s"][part])
+            energy = tuple(by_metric["energy_j"][part])
             costs.append(
                 PredictedCosts(
                     latency,
+                    energy,
                     total(latency),
+                    total(energy),
                     total(by_metric["flash_bytes"][part]),
                     largest(by_metric["peak_ram_bytes"][part]),
                 )
@@ -81,6 +92,7 @@ class TargetPredictors:
             "schema_version": SCHEMA_VERSION,
             "target": self.target,
             "confidence": CONFIDENCE,
+            "energy_provenance": self.energy_provenance,
             "report": self.report,
             "predictors": {name: p.to_dict() for name, p in self.predictors.items()},
         }
@@ -109,7 +121,10 @@ class TargetPredictors:
             )
         try:
             predictors = {name: _predictor(name, document["predictors"][name]) for name in METRICS}
-            return cls(document["target"], predictors, document["report"])
+            energies = document["energy_provenance"]
+            if energies not in ("measured", "modelled"):
+                raise ValueError(f"energy_provenance: {energies!r}")
+            return cls(document["target"], predictors, energies, document["report"])
         except _DAMAGE as error:
             raise _damaged(path, error) from None
 
