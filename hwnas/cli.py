@@ -208,13 +208,19 @@ def predict(
 def measure(
     target: Annotated[str, typer.Argument(help="Target, or a path to its YAML file.")],
     model: Annotated[Path, typer.Argument(help="ONNX model with static shapes.")],
+    product: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Experiment file whose section product gives battery days and more."),
+    ] = None,
     json_: Json = False,
 ) -> None:
-    """Measure latency, flash and RAM of any ONNX model on a target."""
+    """Measure latency, energy, flash and RAM of any ONNX model on a target."""
+    from hwnas.config import load_product
     from hwnas.measuring import measure as run_measure
     from hwnas.tables import measurement_table
 
-    result = run_measure(target, model).to_dict()
+    described = load_product(product) if product else None
+    result = run_measure(target, model, product=described).to_dict()
     if json_:
         print_json(result)
     else:

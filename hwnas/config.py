@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -33,6 +33,7 @@ Scalar: TypeAlias = int | float | str
 
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Count = Annotated[int, Field(ge=1)]
+_Model = TypeVar("_Model", bound=BaseModel)
 
 
 class _Section(BaseModel):
@@ -103,6 +104,14 @@ class FinalistsConfig(_Section):
     seeds: Annotated[int, Field(ge=2)] = 3
 
 
+class _ProductFile(BaseModel):
+    """What is read of a file that describes a product: an experiment, or nothing but that."""
+
+    model_config = ConfigDict(frozen=True)
+
+    product: ProductConfig
+
+
 class ExperimentConfig(_Section):
     """One experiment, fully resolved."""
 
@@ -135,21 +144,38 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
     Raises:
         UserError: One line naming file, key, what was wanted and what came.
     """
+    document = _read(path)
+    for override in overrides:
+        _apply_override(document, override)
+    return parse_config(document, str(path))
+
+
+def load_product(path: Path) -> ProductConfig:
+    """Read section ``product`` of an experiment file, or of a file with that section alone.
+
+    Args:
+        path: YAML file.
+
+    Raises:
+        UserError: As `load_config`.
+    """
+    return _validated(_read(path), str(path), _ProductFile).product
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({_reason(error)})") from None
     document = _parse_yaml(text, str(path))
     if document is None:
-        document = {}
+        return {}
     if not isinstance(document, dict):
         raise UserError(
             f"{path}: wanted keys and values such as 'name: my-search'. "
             f"Got {type(document).__name__}."
         )
-    for override in overrides:
-        _apply_override(document, override)
-    return parse_config(document, str(path))
+    return document
 
 
 def parse_config(document: Mapping[str, Any], source: str) -> ExperimentConfig:
@@ -162,21 +188,25 @@ def parse_config(document: Mapping[str, Any], source: str) -> ExperimentConfig:
     Raises:
         UserError: As `load_config`.
     """
-    try:
-        # JSON mode: strict about types (no True for 1, no "60" for 60), lists become tuples
-        text = json.dumps(document, default=str)
-        config = ExperimentConfig.model_validate_json(text, strict=True)
-    except (TypeError, ValueError) as error:
-        if isinstance(error, ValidationError):
-            raise UserError(f"{source}: {one_line(error, document, ExperimentConfig)}") from None
-        raise UserError(f"{source}: {_reason(error)}") from None
-    except RecursionError:
-        raise UserError(f"{source}: nested too deeply") from None
+    config = _validated(document, source, ExperimentConfig)
     if len(set(config.objectives)) != len(config.objectives):
         raise UserError(f"{source}: objectives: wanted each once. Got {list(config.objectives)}.")
     if need := unmet_need(config):
         raise UserError(f"{source}: {need}")
     return config
+
+
+def _validated(document: Mapping[str, Any], source: str, model: type[_Model]) -> _Model:
+    try:
+        # JSON mode: strict about types (no True for 1, no "60" for 60), lists become tuples
+        text = json.dumps(document, default=str)
+        return model.model_validate_json(text, strict=True)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, ValidationError):
+            raise UserError(f"{source}: {one_line(error, document, model)}") from None
+        raise UserError(f"{source}: {_reason(error)}") from None
+    except RecursionError:
+        raise UserError(f"{source}: nested too deeply") from None
 
 
 class _Loader(yaml.SafeLoader):

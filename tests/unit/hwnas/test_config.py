@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hwnas.config import ExperimentConfig, load_config, parse_config
+from hwnas.config import ExperimentConfig, load_config, load_product, parse_config
 from hwnas.errors import UserError
 
 DIGITS = "name: x\ndataset: {kind: digits}\n"
@@ -275,6 +275,35 @@ def test_an_objective_or_limit_of_a_product_needs_its_description(
     tmp_path: Path, text: str, message: str
 ) -> None:
     assert error_of(tmp_path, DIGITS + text).startswith(message)
+
+
+def test_a_product_may_be_read_alone_or_out_of_an_experiment(tmp_path: Path) -> None:
+    alone, within = tmp_path / "product.yaml", tmp_path / "experiment.yaml"
+    alone.write_text(PRODUCT)
+    within.write_text(DIGITS + PRODUCT)
+    assert load_product(alone) == load_product(within) == load_config(within).product
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("interval_s: 10", "product: missing; it has no default"),
+        ("product: {interval_s: 10}", "product.sleep_power_mw: missing; it has no default"),
+        (
+            "product: {interval_s: 1, sleep_power: 1, sleep_power_mw: 1}",
+            "product.sleep_power: unkn",
+        ),
+        ("- 3", "wanted keys and values such as"),
+    ],
+)
+def test_a_file_without_a_valid_product_is_refused_in_one_line(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    path = tmp_path / "product.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError) as caught:
+        load_product(path)
+    assert str(caught.value).startswith(f"{path}: {message}")
 
 
 def test_inferences_per_joule_need_no_product(tmp_path: Path) -> None:
