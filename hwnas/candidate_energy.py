@@ -16,7 +16,7 @@ from hwnas.energy_metrics import (
 from hwnas.front import Metric
 from hwnas.product_config import ProductConfig
 from hwnas.product_costs import product_ranges, source_of
-from latency_predictors import ModelledEnergy, modelled_energy
+from latency_predictors import EnergyRange, modelled_energy
 from targets import EnergyMeasurement, EnergyModel, Interval, Measurement, Provenance
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def energy_metrics(
 
 
 def modelled_energy_metrics(
-    stages: Sequence[ModelledEnergy], shares: Sequence[float], note: str | None = None
+    stages: Sequence[EnergyRange], shares: Sequence[float], note: str | None = None
 ) -> Metrics:
     """Return the energies of an inference where no power meter measured them.
 

@@ -12,7 +12,7 @@ from hwnas.errors import UserError
 from hwnas.objectives import Constraint
 from hwnas.product_config import ProductConfig
 from hwnas.product_costs import product_ranges
-from latency_predictors import ModelledEnergy, Prediction, modelled_energy
+from latency_predictors import EnergyRange, Prediction, learned_energy
 from latency_predictors.target_predictors import TargetPredictors
 from search_spaces import Architecture, SearchSpace
 from targets import EnergyModel
@@ -24,18 +24,18 @@ class ArchitectureCosts:
 
     Args:
         stage_latency_s: Per stage, in execution order.
-        stage_energy_j: Modelled, per stage.
+        stage_energy_j: Gross, per stage.
         latency_s: Worst case.
-        energy_j: Worst case, modelled.
+        energy_j: Worst case, gross.
         flash_bytes: Of all stages.
         peak_ram_bytes: Largest of any stage.
         product: What surrounds the network, where the experiment says so.
     """
 
     stage_latency_s: tuple[Prediction, ...]
-    stage_energy_j: tuple[ModelledEnergy, ...]
+    stage_energy_j: tuple[EnergyRange, ...]
     latency_s: Prediction
-    energy_j: ModelledEnergy
+    energy_j: EnergyRange
     flash_bytes: Prediction
     peak_ram_bytes: Prediction
     product: ProductConfig | None = None
@@ -127,7 +127,7 @@ class CostModel:
     Args:
         space: Search space.
         predictors: Calibrated on the target.
-        energy_model: Of the target, used while no meter is attached.
+        energy_model: Of the target: how sure its modelled energies are.
         product: What surrounds the network, where the experiment says so.
     """
 
@@ -147,10 +147,10 @@ class CostModel:
         """Predict the costs of each architecture."""
         graphs = [tuple(s.workloads for s in self._space.stages(a)) for a in architectures]
         out = []
-        for stages, costs in zip(graphs, self._predictors.predict(graphs), strict=True):
+        for costs in self._predictors.predict(graphs):
             energy = tuple(
-                modelled_energy(latency.mean, graph, self._energy_model)
-                for latency, graph in zip(costs.stage_latency_s, stages, strict=True)
+                learned_energy(p, self._predictors.energy_provenance, self._energy_model)
+                for p in costs.stage_energy_j
             )
             out.append(
                 ArchitectureCosts(
@@ -166,9 +166,9 @@ class CostModel:
         return out
 
 
-def total_energy(parts: Sequence[ModelledEnergy]) -> ModelledEnergy:
-    """Add modelled energies; their model errors are shared, so ranges add too."""
-    return ModelledEnergy(
+def total_energy(parts: Sequence[EnergyRange]) -> EnergyRange:
+    """Add energies; their errors may be shared, so that ranges add, too."""
+    return EnergyRange(
         sum(p.energy_j for p in parts), sum(p.low_j for p in parts), sum(p.high_j for p in parts)
     )
 

@@ -12,14 +12,14 @@ from hwnas.measuring import read_onnx
 from hwnas.predictor_store import SpaceDescription, load_predictors, stored_predictors
 from hwnas.target_checking import show_target
 from latency_predictors import (
-    ModelledEnergy,
+    EnergyRange,
     PredictedCosts,
     UnknownWorkloadError,
-    modelled_energy,
+    learned_energy,
 )
 from latency_predictors._types import Graph
 from search_spaces import Architecture
-from targets import EnergyModel
+from targets import EnergyModel, Provenance
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,15 @@ class PredictedModel:
         target: Name of the target.
         predictor: Folder of the predictors used.
         costs: Latency (whole path and per stage), flash, peak RAM.
-        energy: Modelled from the predicted latency.
+        energy: Gross, of the whole path.
+        energy_provenance: ``predicted`` from what meters measured, or ``modelled``.
     """
 
     target: str
     predictor: Path
     costs: PredictedCosts
-    energy: ModelledEnergy
+    energy: EnergyRange
+    energy_provenance: Provenance
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready form with provenance on every number."""
@@ -51,7 +53,7 @@ class PredictedModel:
             "flash_bytes": asdict(costs.flash_bytes) | {"provenance": "predicted"},
             "peak_ram_bytes": asdict(costs.peak_ram_bytes) | {"provenance": "predicted"},
             "energy_j": asdict(self.energy)
-            | {"provenance": "modelled", "boundary": "inference_gross"},
+            | {"provenance": self.energy_provenance, "boundary": "inference_gross"},
         }
 
 
@@ -135,6 +137,7 @@ def _predicted(
     predictors = load_predictors(folder)
     assert predictors is not None, "stored_predictors lists only folders that hold one"
     (costs,) = predictors.predict([graphs])
-    whole = tuple(workload for graph in graphs for workload in graph)
-    energy = modelled_energy(costs.latency_s.mean, whole, energy_model)
-    return PredictedModel(target, folder, costs, energy)
+    learned = predictors.energy_provenance
+    energy = learned_energy(costs.energy_j, learned, energy_model)
+    provenance: Provenance = "modelled" if learned == "modelled" else "predicted"
+    return PredictedModel(target, folder, costs, energy, provenance)

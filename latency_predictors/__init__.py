@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         measure_architecture,
         measure_network,
     )
-    from latency_predictors.energy import ModelledEnergy, modelled_energy
+    from latency_predictors.energy import EnergyRange, learned_energy, modelled_energy
     from latency_predictors.metrics import Agreement, agreement
     from latency_predictors.target_predictors import PredictedCosts, TargetPredictors
 
@@ -38,7 +38,8 @@ _HOME = {
     "fit_predictors": "calibration",
     "measure_architecture": "calibration",
     "measure_network": "calibration",
-    "ModelledEnergy": "energy",
+    "EnergyRange": "energy",
+    "learned_energy": "energy",
     "modelled_energy": "energy",
     "Agreement": "metrics",
     "agreement": "metrics",
@@ -58,7 +59,8 @@ __all__ = [
     "fit_predictors",
     "measure_architecture",
     "measure_network",
-    "ModelledEnergy",
+    "EnergyRange",
+    "learned_energy",
     "modelled_energy",
     "Agreement",
     "agreement",

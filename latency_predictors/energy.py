@@ -1,4 +1,4 @@
-"""Energy of an inference where no power meter is attached: modelled, never measured."""
+"""Energies with ranges: modelled where no power meter is attached, or learned."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 from search_spaces import total_bytes_moved, total_macs
 
 if TYPE_CHECKING:
-    from latency_predictors._types import Graph
-    from targets import EnergyModel
+    from latency_predictors._types import Graph, Prediction
+    from targets import EnergyModel, Provenance
 
 
 @dataclass(frozen=True)
-class ModelledEnergy:
-    """A modelled energy with a range instead of a confidence interval.
+class EnergyRange:
+    """An energy with the range that it plausibly lies in; no confidence interval.
 
     Args:
         energy_j: Gross energy of one inference (boundary ``inference_gross``).
-        low_j: Lower end of the plausible range.
+        low_j: Lower end of the range.
         high_j: Upper end.
     """
 
@@ -27,7 +27,7 @@ class ModelledEnergy:
     high_j: float
 
 
-def modelled_energy(latency_s: float, graph: Graph, model: EnergyModel) -> ModelledEnergy:
+def modelled_energy(latency_s: float, graph: Graph, model: EnergyModel) -> EnergyRange:
     """Model the gross energy of one inference.
 
     ``E = P_static * t + MACs * e_mac + bytes * e_byte``: power drawn whatever
@@ -50,8 +50,23 @@ def modelled_energy(latency_s: float, graph: Graph, model: EnergyModel) -> Model
         + model.energy_per_mac_j * total_macs(graph)
         + model.energy_per_byte_j * total_bytes_moved(graph)
     )
-    return ModelledEnergy(
+    return EnergyRange(
         energy_j,
         energy_j * (1 - model.relative_uncertainty),
         energy_j * (1 + model.relative_uncertainty),
     )
+
+
+def learned_energy(
+    prediction: Prediction, provenance: Provenance, model: EnergyModel
+) -> EnergyRange:
+    """Return a learned energy with its range.
+
+    Args:
+        prediction: Of the gross energy.
+        provenance: Of the energies that were learned. A predictor of modelled energies
+            knows them no better than the model does: its uncertainty is added.
+        model: Of the target.
+    """
+    blur = model.relative_uncertainty if provenance == "modelled" else 0.0
+    return EnergyRange(prediction.mean, prediction.low * (1 - blur), prediction.high * (1 + blur))

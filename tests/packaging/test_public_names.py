@@ -21,6 +21,7 @@ PUBLIC = {
     """,
     "targets": """
         create names load_spec Target TargetSpec EnergyModel TunableTarget TunedKernel
+        EnergyConfig EnergyMeasurement EnergyTrial Interval
         Artifact MeasureConfig Measurement Failure Provenance Boundary
         open_measurement_log MeasurementLog Record RecordHead
         JsonLines result_to_dict measurement_from_dict write_atomically
@@ -28,7 +29,7 @@ PUBLIC = {
     "latency_predictors": """
         CostPredictor Graph Prediction UnknownWorkloadError
         CalibrationError NotMeasuredError MeasuredArchitecture calibrate fit_predictors
-        measure_architecture measure_network ModelledEnergy modelled_energy
+        measure_architecture measure_network EnergyRange learned_energy modelled_energy
         Agreement agreement PredictedCosts TargetPredictors
     """,
 }

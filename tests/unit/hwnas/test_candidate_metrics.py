@@ -22,7 +22,7 @@ from hwnas.candidate_training import SplitResult, TrainingOutcome
 from hwnas.costs import ArchitectureCosts, total_energy
 from hwnas.front import Deployment
 from hwnas.study import Evaluated
-from latency_predictors import Graph, MeasuredArchitecture, ModelledEnergy, Prediction
+from latency_predictors import EnergyRange, Graph, MeasuredArchitecture, Prediction
 from search_spaces import Architecture, Stage, Workload
 from targets import EnergyModel, MeasureConfig, Measurement
 
@@ -61,7 +61,7 @@ def prediction(mean: float) -> Prediction:
 
 
 def costs(*stage_s: float) -> ArchitectureCosts:
-    energies = tuple(ModelledEnergy(t, t, t) for t in stage_s)
+    energies = tuple(EnergyRange(t, t, t) for t in stage_s)
     return ArchitectureCosts(
         tuple(prediction(t) for t in stage_s),
         energies,

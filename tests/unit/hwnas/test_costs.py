@@ -11,7 +11,7 @@ from hwnas.costs import ArchitectureCosts, CostModel, feasible, total_energy
 from hwnas.errors import UserError
 from hwnas.objectives import Constraint, constraints_of
 from hwnas.product_config import ProductConfig
-from latency_predictors import ModelledEnergy, Prediction, TargetPredictors, modelled_energy
+from latency_predictors import EnergyRange, Prediction, TargetPredictors
 from latency_predictors.prior_residual import PriorResidualPredictor
 from latency_predictors.target_predictors import METRICS
 from search_spaces import Architecture
@@ -46,7 +46,7 @@ def costs_of(
     product: ProductConfig | None = None,
 ) -> ArchitectureCosts:
     """2 W while it runs; energy up to 1.5 times as much."""
-    energies = tuple(ModelledEnergy(2e-3 * t, 1e-3 * t, 3e-3 * t) for t in stage_ms)
+    energies = tuple(EnergyRange(2e-3 * t, 1e-3 * t, 3e-3 * t) for t in stage_ms)
     return ArchitectureCosts(
         stage_latency_s=tuple(prediction(1e-3 * t) for t in stage_ms),
         stage_energy_j=energies,
@@ -83,8 +83,8 @@ def test_the_range_of_a_cost_is_that_of_the_first_and_last_exit() -> None:
 
 
 def test_total_energy_adds_values_and_ranges() -> None:
-    total = total_energy([ModelledEnergy(3.0, 2.0, 5.0), ModelledEnergy(10.0, 5.0, 20.0)])
-    assert total == ModelledEnergy(13.0, 7.0, 25.0)
+    total = total_energy([EnergyRange(3.0, 2.0, 5.0), EnergyRange(10.0, 5.0, 20.0)])
+    assert total == EnergyRange(13.0, 7.0, 25.0)
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_a_least_life_out_of_reach_is_named_with_the_longest() -> None:
     ) in str(caught.value)
 
 
-def test_the_cost_model_joins_predictions_with_modelled_energy() -> None:
+def test_the_cost_model_joins_predictions_and_widens_energies_learned_from_a_model() -> None:
     space = search_spaces.create("early_exit", input_shape=(1, 8, 8), n_classes=4, n_stages=2)
     rng = np.random.default_rng(0)
     architectures = [space.sample(rng) for _ in range(12)]
@@ -232,15 +232,17 @@ def test_the_cost_model_joins_predictions_with_modelled_energy() -> None:
         relative_uncertainty=0.5,
         source="made up",
     )
-    predictors = TargetPredictors("board", fitted, {})
+    predictors = TargetPredictors("board", fitted, "modelled", {})
     costs = CostModel(space, predictors, energy_model).predict(architectures)
     assert {len(c.stage_latency_s) for c in costs} == {1, 2}
     for arch, c in zip(architectures, costs, strict=True):
-        stages = space.stages(arch)
-        expected = [
-            modelled_energy(p.mean, stage.workloads, energy_model).energy_j
-            for p, stage in zip(c.stage_latency_s, stages, strict=True)
-        ]
+        stages = [stage.workloads for stage in space.stages(arch)]
+        (learned,) = predictors.predict([stages])
+        # every architecture alone rounds differently from all in one matrix
+        expected = [pytest.approx(p.mean) for p in learned.stage_energy_j]
         assert [e.energy_j for e in c.stage_energy_j] == expected
-        assert c.energy_j.energy_j == pytest.approx(sum(expected))
+        assert c.energy_j.energy_j == pytest.approx(learned.energy_j.mean)
+        # modelled energies are known to half of themselves, whatever was learned of them
+        assert c.energy_j.low_j == pytest.approx(0.5 * learned.energy_j.low)
+        assert c.energy_j.high_j == pytest.approx(1.5 * learned.energy_j.high)
         assert c.latency_s.mean == pytest.approx(sum(p.mean for p in c.stage_latency_s))

@@ -19,7 +19,7 @@ from hwnas.config import SamplerName
 from hwnas.costs import ArchitectureCosts
 from hwnas.objectives import OBJECTIVES, Constraint
 from hwnas.study import Proposal, SearchStudy
-from latency_predictors import ModelledEnergy, Prediction
+from latency_predictors import EnergyRange, Prediction
 from search_spaces import Architecture, Choice, Stage, Workload
 
 SAMPLERS = get_args(SamplerName)
@@ -86,7 +86,7 @@ def predict(architectures: Sequence[Architecture]) -> list[ArchitectureCosts]:
     for arch in architectures:
         t = latency_s(arch)
         exact, size = Prediction(t, 0.0, t, t, True), Prediction(1e3, 0.0, 1e3, 1e3, True)
-        energy = ModelledEnergy(2 * t, t, 3 * t)
+        energy = EnergyRange(2 * t, t, 3 * t)
         out.append(ArchitectureCosts((exact,), (energy,), exact, energy, size, size))
     return out
 

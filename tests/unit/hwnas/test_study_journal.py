@@ -14,7 +14,7 @@ from hwnas.errors import UserError
 from hwnas.objectives import Constraint, objectives_of
 from hwnas.study import SearchStudy
 from hwnas.study_journal import StudyJournal
-from latency_predictors import ModelledEnergy, Prediction
+from latency_predictors import EnergyRange, Prediction
 from search_spaces import Architecture, create
 
 WANTED, BATCH = 7, 2
@@ -33,7 +33,7 @@ def predict(architectures: object) -> list[ArchitectureCosts]:
     for arch in architectures:  # type: ignore[attr-defined]
         value = float(arch["s0_kernel"] * arch["s0_depth"] * arch["s0_width"])
         exact = Prediction(value, 0.0, value, value, True)
-        energy = ModelledEnergy(value, value, value)
+        energy = EnergyRange(value, value, value)
         costs.append(ArchitectureCosts((exact,), (energy,), exact, energy, exact, exact))
     return costs
 

@@ -21,7 +21,12 @@ from latency_predictors import (
     TargetPredictors,
     calibrate,
 )
-from latency_predictors.calibration import fit_predictors, judge, measure_architecture
+from latency_predictors.calibration import (
+    CALIBRATION_ENERGY,
+    fit_predictors,
+    judge,
+    measure_architecture,
+)
 from latency_predictors.coverage import covering_architectures
 from latency_predictors.testing import linear_latency_s
 from search_spaces import (
@@ -33,14 +38,18 @@ from search_spaces import (
 )
 from targets import (
     Artifact,
+    EnergyConfig,
+    EnergyMeasurement,
     EnergyModel,
     Failure,
+    Interval,
     MeasureConfig,
     Measurement,
     Provenance,
     Target,
     TargetSpec,
 )
+from targets.spec import MeterSpec
 
 SAMPLES, HELD_OUT = 12, 6
 QUICK = MeasureConfig(warmup_s=0.0, min_samples=3, max_samples=3, min_time_s=0.0)
@@ -53,6 +62,8 @@ class FormulaTarget:
         latency_s: Latency of a graph.
         refuses: Which graphs its compiler cannot do.
         provenance: Of its measurements.
+        disturbs: In which graphs it drifts.
+        meters: Its power meters.
     """
 
     def __init__(
@@ -61,7 +72,9 @@ class FormulaTarget:
         refuses: Callable[[Graph], bool] = lambda graph: False,
         provenance: Provenance = "measured",
         disturbs: Callable[[Graph], bool] = lambda graph: False,
+        meters: Sequence[MeterSpec] = (),
     ) -> None:
+        self.energy_configs: set[EnergyConfig] = set()
         self._disturbs = disturbs
         self._provenance = provenance
         self._latency_s = latency_s
@@ -75,7 +88,11 @@ class FormulaTarget:
             source="made up",
         )
         self.spec = TargetSpec(
-            name="formula", description="A formula", backend="formula", energy_model=energy
+            name="formula",
+            description="A formula",
+            backend="formula",
+            energy_model=energy,
+            meters=tuple(meters),
         )
         self.name = self.spec.name
         self.fingerprint = self.spec.fingerprint
@@ -115,6 +132,38 @@ class FormulaTarget:
             provenance=self._provenance,
             flags=("clock_unpinned", "drifting") if self._disturbs(graph) else ("clock_unpinned",),
         )
+
+    def measure_energy(
+        self,
+        artifacts: Sequence[Artifact],
+        config: EnergyConfig = EnergyConfig(),
+        *,
+        fresh: bool = False,
+    ) -> list[EnergyMeasurement | Failure]:
+        """Every inference takes 3 W while it lasts, and 1 W of that also when idle."""
+        self.energy_configs.add(config)
+        latency_s = [self._latency_s(self._graphs[a.sha256]) for a in artifacts]
+        powers = [Interval(w, 0.9 * w, 1.1 * w) for w in (1.0, 3.0)]
+        return [
+            EnergyMeasurement(
+                target=self.name,
+                model_sha256=artifact.model_sha256,
+                artifact_sha256=artifact.sha256,
+                gross_j=Interval(3 * t, 2.9 * t, 3.1 * t),
+                net_j=Interval(2 * t, 1.9 * t, 2.1 * t),
+                net_refused=None,
+                idle_power_w=powers[0],
+                active_power_w=powers[1],
+                peak_power_w=4.0,
+                peak_bandwidth_hz=1e3,
+                trials=(),
+                sustained=(),
+                meters=(),
+                config=config,
+                provenance=self._provenance,
+            )
+            for artifact, t in zip(artifacts, latency_s, strict=True)
+        ]
 
     def run(
         self, artifact: Artifact, inputs: Sequence[NDArray[np.float32]]
@@ -241,6 +290,7 @@ def test_the_report_counts_and_agrees_with_the_formula(
         "n_failures": 0,
         "n_disturbed": 0,
         "flags": {"clock_unpinned": SAMPLES + HELD_OUT},
+        "energies": "modelled",
         "seed": 0,
     }
     report["held_out"] = held_out
@@ -257,7 +307,7 @@ def test_the_report_counts_and_agrees_with_the_formula(
 def test_the_report_is_that_of_predictors_fitted_without_the_held_out(
     space: SearchSpace, calibrated: tuple[TargetPredictors, Observed]
 ) -> None:
-    predictors, observed = calibrated
+    fitted, observed = calibrated
     target = FormulaTarget()
     covering = covering_architectures(space, SAMPLES, np.random.default_rng(0))
     others = [a for a in observed.results if a not in set(covering)]
@@ -266,9 +316,10 @@ def test_the_report_is_that_of_predictors_fitted_without_the_held_out(
         for archs in (covering, others)
     )
     assert not any(isinstance(m, Failure) for m in (*fit_on, *judge_on))
-    again = judge(fit_predictors("formula", fit_on), fit_on, judge_on)  # type: ignore[arg-type]
-    reported = predictors.report["held_out"]
-    for key in ("latency_s", "macs_baseline"):
+    predictors = fit_predictors(target.spec, fit_on)  # type: ignore[arg-type]
+    again = judge(predictors, fit_on, judge_on, target.spec.energy_model)  # type: ignore[arg-type]
+    reported = fitted.report["held_out"]
+    for key in ("latency_s", "energy_j", "macs_baseline"):
         # the order of the architectures only moves the rounding
         assert again[key] == pytest.approx(reported[key], rel=1e-6)
     assert again["interval_coverage"] == reported["interval_coverage"]
@@ -403,3 +454,27 @@ def test_a_space_whose_costs_are_all_equal_has_no_rank_correlation(tmp_path: Pat
     assert json.loads(json.dumps(predictors.report, allow_nan=False)) == predictors.report
     predictors.save(tmp_path / "predictor.json")
     assert TargetPredictors.load(tmp_path / "predictor.json").report == predictors.report
+
+
+def test_energies_that_meters_measured_are_learned_and_called_measured(space: SearchSpace) -> None:
+    """Every inference takes 3 W: what is learned of energies is that of latencies, times 3."""
+    target = FormulaTarget(meters=[MeterSpec(kind="rapl")])
+    predictors = calibrate(target, space, samples=12, held_out=4, seed=0, config=QUICK)  # type: ignore[arg-type]
+    assert target.energy_configs == {CALIBRATION_ENERGY}
+    assert (predictors.energy_provenance, predictors.report["energies"]) == ("measured",) * 2
+    graphs = [[s.workloads for s in space.stages(space.sample(np.random.default_rng(1)))]]
+    (costs,) = predictors.predict(graphs)
+    assert costs.energy_j.mean == pytest.approx(3 * costs.latency_s.mean, rel=1e-3)
+    agreement = predictors.report["held_out"]["energy_j"]
+    assert agreement["mape"] == pytest.approx(predictors.report["held_out"]["latency_s"]["mape"])
+
+
+def test_energies_without_a_meter_are_those_of_the_model_and_called_modelled(
+    calibrated: tuple[TargetPredictors, Observed], space: SearchSpace
+) -> None:
+    """The model of the formula is 1 W times the latency."""
+    predictors, _ = calibrated
+    assert (predictors.energy_provenance, predictors.report["energies"]) == ("modelled",) * 2
+    graphs = [[s.workloads for s in space.stages(space.sample(np.random.default_rng(1)))]]
+    (costs,) = predictors.predict(graphs)
+    assert costs.energy_j.mean == pytest.approx(costs.latency_s.mean, rel=1e-3)

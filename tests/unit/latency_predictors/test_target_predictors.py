@@ -22,12 +22,13 @@ REPORT = {"space": "depthwise_separable", "n_fitted": 20, "held_out": {"flash_ma
 def predictors() -> TargetPredictors:
     values = {
         "latency_s": noisy(linear_latency_s(GRAPHS), 0),
+        "energy_j": noisy(3 * linear_latency_s(GRAPHS), 1),
         "flash_bytes": np.array([2000.0 + 4 * sum(map(n_params, g)) for g in GRAPHS]),
         "peak_ram_bytes": np.array([1.2 * peak_activation_bytes(g) for g in GRAPHS]),
     }
     groups = [str(i) for i in range(len(GRAPHS))]
     fitted = {m: PriorResidualPredictor(m).fit(GRAPHS, values[m], groups) for m in METRICS}
-    return TargetPredictors("board", fitted, REPORT)
+    return TargetPredictors("board", fitted, "measured", REPORT)
 
 
 @pytest.fixture
@@ -48,11 +49,12 @@ def test_latency_and_flash_add_over_stages_and_ram_is_the_largest(
         m: [predictors.predictors[m].predict(stages) for stages in STAGES] for m in METRICS
     }
     for i, costs in enumerate(predictors.predict(STAGES)):
-        latency, flash, ram = (by_metric[m][i] for m in METRICS)
+        latency, energy, flash, ram = (by_metric[m][i] for m in METRICS)
         assert len(costs.stage_latency_s) == len(latency)
         for name in ("mean", "std", "low", "high"):
             # predicting one stage alone rounds differently from predicting all in one matrix
-            for whole, parts in ((costs.latency_s, latency), (costs.flash_bytes, flash)):
+            wholes = (costs.latency_s, costs.energy_j, costs.flash_bytes)
+            for whole, parts in zip(wholes, (latency, energy, flash), strict=True):
                 expected = sum(getattr(p, name) for p in parts)
                 assert getattr(whole, name) == pytest.approx(expected, rel=1e-9)
         for name in ("mean", "low", "high"):
@@ -97,7 +99,9 @@ def test_the_file_is_strict_json(predictors: TargetPredictors, saved: Path) -> N
         raise AssertionError(f"{constant} is not JSON")
 
     json.loads(saved.read_text(), parse_constant=refuse)
-    broken = TargetPredictors("board", predictors.predictors, {"spearman": float("nan")})
+    broken = TargetPredictors(
+        "board", predictors.predictors, "measured", {"spearman": float("nan")}
+    )
     with pytest.raises(ValueError, match="JSON"):
         broken.save(saved)
     assert TargetPredictors.load(saved).report == REPORT
@@ -111,7 +115,7 @@ def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
 def test_another_schema_version_is_refused_with_both_versions(saved: Path) -> None:
     document = json.loads(saved.read_text()) | {"schema_version": 99}
     saved.write_text(json.dumps(document))
-    with pytest.raises(ValueError, match=r"schema_version 99.*reads 1.*Calibrate again"):
+    with pytest.raises(ValueError, match=r"schema_version 99.*reads 2.*Calibrate again"):
         TargetPredictors.load(saved)
 
 
