@@ -234,13 +234,15 @@ def _sustained_latency(measurements: Sequence[Measurement]) -> Metric:
     where there was one; no less than the upper end of the median.
     """
     value, high = 0.0, 0.0
+    is_warm = all(measurement.energy for measurement in measurements)
     for measurement in measurements:
         energy = measurement.energy
         trials = (*energy.trials, *energy.sustained) if energy else ()
         slowest_s = max((trial.latency_s for trial in trials), default=0.0)
         value += max(measurement.latency_median_s, slowest_s)
         high += max(measurement.latency_interval_s()[1], slowest_s)
-    return Metric(value, measurements[0].provenance, high=high)
+    note = None if is_warm else "of short loops, as no energy was measured"
+    return Metric(value, measurements[0].provenance, high=high, note=note)
 
 
 def _mean(stages: Sequence[Interval], shares: Sequence[float]) -> Interval:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -49,7 +50,7 @@ def measured_candidate(
     metrics = {
         **accuracy_metrics(outcomes),
         **latency_metrics(measured, shares, costs),
-        **energy_metrics(measured, shares, energy_model),
+        **_with_prediction(energy_metrics(measured, shares, energy_model), costs, shares),
         **size_metrics(measured, costs),
         **count_metrics(space.stages(evaluated.architecture), shares),
     }
@@ -59,6 +60,19 @@ def measured_candidate(
         supply_voltage_v = product.supply_voltage_v
     metrics |= current_metrics(metrics, measured.measurements, supply_voltage_v)
     return Candidate(evaluated.number, evaluated.architecture, metrics, deployment)
+
+
+def _with_prediction(
+    energies: Mapping[str, Metric], costs: ArchitectureCosts, shares: Sequence[float]
+) -> dict[str, Metric]:
+    """Put beside energies what was predicted before they were measured."""
+    predicted = {
+        "energy_j": costs.expected("energy_j", shares),
+        "worst_energy_j": costs.energy_j.energy_j,
+    }
+    return {
+        name: replace(metric, predicted=predicted.get(name)) for name, metric in energies.items()
+    }
 
 
 def accuracy_metrics(outcomes: Sequence[TrainingOutcome]) -> dict[str, Metric]:

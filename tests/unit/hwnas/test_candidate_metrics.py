@@ -205,6 +205,9 @@ def test_a_candidate_joins_all_metrics_under_the_policy_deployed() -> None:
         deployment,
     )
     assert candidate.metrics["latency_s"].value == pytest.approx(1e-3 + 0.4 * 3e-3)
+    # 1 J in each stage was predicted for each second
+    assert candidate.metrics["energy_j"].predicted == pytest.approx(1e-3 + 0.4 * 1e-3)
+    assert candidate.metrics["worst_energy_j"].predicted == pytest.approx(2e-3)
     assert set(candidate.metrics) == {
         "accuracy",
         "validation_accuracy",
