@@ -1,0 +1,162 @@
+"""A search for battery life, on a recording whose front members were metered, all but some."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+import hwnas
+from hwnas.run_folder import RunFolder
+from latency_predictors.calibration import CALIBRATION_ENERGY
+from targets import (
+    EnergyConfig,
+    EnergyMeasurement,
+    Interval,
+    Measurement,
+    measurement_from_dict,
+    result_to_dict,
+)
+from targets.meters import MeterInfo
+from targets.spec import BOARDS
+
+if TYPE_CHECKING:
+    from conftest import TinySearch
+
+PRODUCT = (
+    "product={interval_s: 1, sleep_power_mw: 1, battery: {capacity_mah: 100, voltage_v: 3.0}, "
+    "country: FRA}"
+)
+# accuracy, latency and flash are the same numbers on the recording: what is on the front for
+# them is so in both searches
+OBJECTIVES = ["accuracy", "latency", "flash", "battery_days"]
+OVERRIDES = [
+    PRODUCT,
+    f"objectives=[{', '.join(OBJECTIVES)}]",
+    "constraints.min_inferences_per_joule=1e-3",
+]
+POWER_W, IDLE_W, BATTERY_J = 3.0, 1.0, 1080.0
+METER = MeterInfo(
+    rail="supply",
+    scope="the made-up board",
+    update_period_s=1e-5,
+    resolution=1e-6,
+    range_w=None,
+    gain_error=0.0,
+    offset_error_w=0.0,
+    averages=True,
+    polled=False,
+    bandwidth_hz=1e5,
+)
+
+
+def metered(measurement: Measurement, config: EnergyConfig) -> Measurement:
+    """Add what a meter of 3 W would have said, exact to 10 %."""
+    t = measurement.latency_median_s
+    gross, net = POWER_W * t, (POWER_W - IDLE_W) * t
+    energy = EnergyMeasurement(
+        target=measurement.target,
+        model_sha256=measurement.model_sha256,
+        artifact_sha256=measurement.artifact_sha256,
+        gross_j=Interval(gross, 0.9 * gross, 1.1 * gross),
+        net_j=Interval(net, 0.9 * net, 1.1 * net),
+        net_refused=None,
+        idle_power_w=Interval(IDLE_W, IDLE_W, IDLE_W),
+        active_power_w=Interval(POWER_W, 0.9 * POWER_W, 1.1 * POWER_W),
+        peak_power_w=POWER_W,
+        peak_bandwidth_hz=1e5,
+        trials=(),
+        sustained=(),
+        meters=(METER,),
+        config=config,
+        provenance="measured",
+    )
+    return replace(measurement, energy=energy)
+
+
+def record(source: Path, destination: Path, is_metered: Callable[[int], bool]) -> None:
+    """Copy a run's measurements and meter them; of the front's those that are asked for."""
+    lines, n_front = [], 0
+    for line in source.read_text().splitlines():
+        document = json.loads(line)
+        is_front = document["phase"] == "front"
+        config = EnergyConfig() if is_front else CALIBRATION_ENERGY
+        if not is_front or is_metered(n_front):
+            stages = [metered(measurement_from_dict(s), config) for s in document["stages"]]
+            document["stages"] = [result_to_dict(s) for s in stages]
+        n_front += is_front
+        lines.append(json.dumps(document))
+    assert n_front >= 2, "a front of one shows no mixture"
+    destination.write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture
+def replayed(tiny: TinySearch, tmp_path: Path) -> Callable[..., tuple[RunFolder, dict[str, Any]]]:
+    """Return a search on what an earlier one recorded, with energies as asked."""
+
+    def search(is_metered: Callable[[int], bool]) -> tuple[RunFolder, dict[str, Any]]:
+        first = search_once("first")
+        record(first.measurements, tmp_path / "recording.jsonl", is_metered)
+        board = yaml.safe_load((BOARDS / "host-onnxruntime.yaml").read_text())
+        board |= {"name": "replay", "backend": "replay", "recording": "recording.jsonl"}
+        board["meters"] = [{"kind": "rapl"}]
+        (tmp_path / "replay.yaml").write_text(yaml.safe_dump(board))
+        run = search_once("second", f"target={tmp_path / 'replay.yaml'}")
+        return run, run.front()
+
+    def search_once(folder: str, *overrides: str) -> RunFolder:
+        return hwnas.search(
+            tiny.experiment,
+            overrides=[*OVERRIDES, *overrides],
+            runs=tmp_path / folder,
+            predictors=tmp_path / folder / "predictors",
+            workers=1,
+        )
+
+    return search
+
+
+def test_a_metered_front_is_judged_by_what_was_measured(
+    replayed: Callable[..., tuple[RunFolder, dict[str, Any]]],
+) -> None:
+    run, front = replayed(lambda _: True)
+    members = [c["metrics"] for c in front["candidates"] if c["on_front"]]
+    assert members
+    for metrics in members:
+        # one stage: 3 W for as long as an inference takes
+        latency_s = metrics["latency_s"]["value"]
+        assert metrics["energy_j"]["value"] == pytest.approx(POWER_W * latency_s)
+        assert metrics["energy_j"]["provenance"] == "measured"
+        assert metrics["energy_net_j"]["value"] == pytest.approx(2.0 * latency_s)
+        assert metrics["inferences_per_joule"]["value"] == pytest.approx(1 / (3 * latency_s))
+        power_w = POWER_W * latency_s + 1e-3 * (1 - latency_s)
+        assert metrics["battery_days"]["value"] == pytest.approx(BATTERY_J / power_w / 86_400)
+        assert metrics["battery_days"]["provenance"] == "modelled"
+        assert metrics["co2e_g_per_million"]["value"] == pytest.approx(power_w / 3.6 * 56.039)
+    assert [o["name"] for o in front["objectives"]] == OBJECTIVES
+    assert {c["name"] for c in front["constraints"]} == {"min_inferences_per_joule", "interval_s"}
+    rows = list(csv.DictReader(run.front_csv.read_text().splitlines()))
+    assert (
+        float(rows[0]["battery_days"]) == front["candidates"][0]["metrics"]["battery_days"]["value"]
+    )
+    assert rows[0]["energy_net_j.boundary"] == "inference_net"
+    assert hwnas.report(run.path).exists()
+
+
+def test_a_front_of_which_one_member_was_not_metered_tells_them_apart(
+    replayed: Callable[..., tuple[RunFolder, dict[str, Any]]],
+) -> None:
+    run, front = replayed(lambda number: number > 0)
+    provenances = [c["metrics"]["energy_j"]["provenance"] for c in front["candidates"]]
+    assert provenances.count("modelled") == 1
+    assert provenances.count("measured") >= 1
+    members = {c["metrics"]["energy_j"]["provenance"] for c in front["candidates"] if c["on_front"]}
+    page = hwnas.report(run.path).read_text()
+    assert ("of several kinds that do not compare" in page) == (len(members) == 2)
+    assert "energy (measured and modelled)" in page
