@@ -26,7 +26,7 @@ from targets.meters._types import EnergyCounter, MeterError, PowerMeter, PowerSa
 from targets.meters.reduction import Reduction
 from targets.meters.registry import open_meter
 
-_COUNTER_PERIOD_S = 0.5
+_COUNTER_PERIOD_S = 0.1
 _CLOSE_S = 5.0
 
 
@@ -87,7 +87,8 @@ class Recorder:
         meter = self._meter
         if not isinstance(meter, EnergyCounter):
             raise MeterError(f"{meter.info.rail}: neither a counter nor a sampler")
-        period_s = min(_COUNTER_PERIOD_S, meter.wrap_s / 3)
+        period_s = max(_COUNTER_PERIOD_S, 2 * meter.info.update_period_s)
+        period_s = min(period_s, meter.wrap_s / 3)
         while True:
             joules = meter.joules()
             self._reduction.add_count(time.monotonic(), joules)

@@ -70,7 +70,7 @@ class Rapl:
             offset_error_w=0.0,
             averages=True,
             polled=True,
-            bandwidth_hz=1.0,  # powers are means between readings half a second apart
+            bandwidth_hz=10.0,  # powers are means between readings a tenth of a second apart
             counts=True,
             source="Intel SDM Vol. 3B, Sec. 15.10",
         )

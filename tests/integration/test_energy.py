@@ -1,0 +1,155 @@
+"""Energies of real models on real processes, by a power meter whose truth is known."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+import targets
+from targets import Artifact, EnergyConfig, EnergyMeasurement, Failure
+from targets.testing import small_model
+from tests.integration.board_rack import Rack, board_file
+from tests.integration.powercap_emulator import DYNAMIC_W, IDLE_W, make_tree
+
+SHORT = EnergyConfig(
+    trials=3,
+    max_trials=6,
+    relative_error=0.25,
+    min_window_s=1.0,
+    idle_s=1.0,
+    max_idle_drift=0.5,
+    warmup_s=0.2,
+    max_warmup_s=2.0,
+)
+
+
+@pytest.fixture
+def powercap(tmp_path: Path) -> Iterator[Path]:
+    """A sysfs tree that is alive; ``pid`` in it says whose computing draws power."""
+    root = tmp_path / "sys"
+    make_tree(root)
+    emulator = subprocess.Popen([sys.executable, "-m", "tests.integration.powercap_emulator", root])
+    yield root
+    emulator.kill()
+    emulator.wait()
+
+
+def host_file(folder: Path, root: Path, **meter: object) -> Path:
+    path = folder / "metered.yaml"
+    document = {
+        "name": "metered",
+        "description": "This computer and a meter that knows what it draws",
+        "backend": "onnxruntime",
+        "energy_model": {
+            "static_power_w": 1.0,
+            "energy_per_mac_j": 0.0,
+            "energy_per_byte_j": 0.0,
+            "relative_uncertainty": 0.5,
+            "source": "made up",
+        },
+        "meters": [{"kind": "rapl", "root": str(root), **meter}],
+    }
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+def compiled(target: targets.Target) -> Artifact:
+    artifact = target.compile(small_model())
+    assert isinstance(artifact, Artifact), artifact
+    return artifact
+
+
+def check(energy: EnergyMeasurement | Failure) -> EnergyMeasurement:
+    """What a single-threaded loop draws: all of the dynamic power while it is on a CPU.
+
+    The machine may be busy with other things, and then the loop waits for a part of the
+    time: its power is less, its latency longer, and the energy the same. An inference
+    itself, the answer's way and the agent's looking cost the rest of the 25 % allowed.
+    """
+    assert isinstance(energy, EnergyMeasurement), energy
+    assert energy.net_j is not None, energy.net_refused
+    fastest_s = min(t.latency_s for t in energy.trials)
+    slowest_s = max(t.latency_s for t in energy.trials)
+    assert 0.75 * DYNAMIC_W * fastest_s < energy.net_j.value < 1.25 * DYNAMIC_W * slowest_s
+    assert energy.idle_power_w.value == pytest.approx(IDLE_W, rel=0.2)
+    assert energy.gross_j.value > energy.net_j.value
+    return energy
+
+
+def test_a_model_on_this_computer_draws_what_its_computing_draws(
+    powercap: Path, tmp_path: Path
+) -> None:
+    with targets.create(host_file(tmp_path, powercap), tmp_path / "cache") as target:
+        artifact = compiled(target)
+        (powercap / "pid").write_text(str(target.process_ids["worker"]))  # type: ignore[attr-defined]
+        (first,) = target.measure_energy([artifact], SHORT)
+        energy = check(first)
+        assert len(energy.trials) >= 3
+        assert energy.meters[0].rail == "powercap:package"
+        assert "not the board" in energy.scope
+        assert energy.provenance == "measured"
+        assert energy.device_state["threads"] == 1
+        # from the log, without the meter
+        (again,) = target.measure_energy([artifact], SHORT)
+        assert again == first
+
+
+def test_a_meter_on_the_board_is_read_there_over_the_same_session(
+    powercap: Path, rack: Rack, tmp_path: Path
+) -> None:
+    (powercap / "pid").write_text(str(rack.add_board()))
+    path = board_file(tmp_path, rack.port)
+    document = yaml.safe_load(path.read_text())
+    document["meters"] = [{"kind": "rapl", "at": "board", "root": str(powercap)}]
+    path.write_text(yaml.safe_dump(document))
+    with targets.create(path, tmp_path / "cache") as target:
+        (energy,) = target.measure_energy([compiled(target)], SHORT)
+        found = check(energy)
+        assert [found.device_state["board_address"]] == rack.addresses()
+
+
+def test_a_meter_that_may_not_be_read_is_a_failure_with_the_fix(tmp_path: Path) -> None:
+    with targets.create(host_file(tmp_path, tmp_path / "none"), tmp_path / "cache") as target:
+        (failure,) = target.measure_energy([compiled(target)], SHORT)
+    assert isinstance(failure, Failure)
+    assert failure.stage == "meter"
+    assert failure.message.startswith("meters.0 (rapl): ")
+    assert "this computer has no RAPL counters. virtual machines have none" in failure.message
+
+
+def test_a_counter_that_vanishes_in_the_middle_is_a_failure(powercap: Path, tmp_path: Path) -> None:
+    with targets.create(host_file(tmp_path, powercap), tmp_path / "cache") as target:
+        artifact = compiled(target)
+        counter = powercap / "class" / "powercap" / "intel-rapl:0" / "energy_uj"
+        script = f"import time, os; time.sleep(1.5); os.rename({str(counter)!r}, {str(counter) + '.gone'!r})"
+        with subprocess.Popen([sys.executable, "-c", script]):
+            (failure,) = target.measure_energy([artifact], SHORT)
+    assert isinstance(failure, Failure)
+    assert "energy_uj: cannot be read (No such file or directory)" in failure.message
+
+
+def test_the_command_measures_energy_and_says_what_it_includes(
+    powercap: Path, tmp_path: Path
+) -> None:
+    """As a user would, with default settings; the idle computer draws its idle power alone."""
+    import onnx
+
+    model = tmp_path / "model.onnx"
+    onnx.save(small_model(), model)
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "hwnas", "measure"),
+            *(str(host_file(tmp_path, tmp_path / "none")), str(model), "--json"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert "no RAPL counters" in document["energy_not_measured_because"]
+    assert document["energy_j"]["provenance"] == "modelled"
