@@ -77,7 +77,7 @@ class ProcessChannel:
     def _guarded(self, talk: Callable[[], T]) -> T:
         fix = ""
         if self._ssh is not None:
-            fix = f"try it by hand: ssh {self._ssh} python3 -c 'import numpy'"
+            fix = f"try it by hand: ssh ssh://{self._ssh} python3 -c 'import numpy'"
         try:
             with watchdog(_ANSWER_S, self._process.kill):
                 return talk()

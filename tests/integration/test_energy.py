@@ -1,8 +1,13 @@
 """Energies of real models on real processes, by a power meter whose truth is known."""
 
+import getpass
 import json
+import os
+import shutil
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +17,7 @@ import yaml
 import targets
 from targets import Artifact, EnergyConfig, EnergyMeasurement, Failure
 from targets.testing import small_model
-from tests.integration.board_rack import Rack, board_file
+from tests.integration.board_rack import Rack, board_file, wait_until
 from tests.integration.powercap_emulator import DYNAMIC_W, IDLE_W, make_tree
 
 SHORT = EnergyConfig(
@@ -36,6 +41,60 @@ def powercap(tmp_path: Path) -> Iterator[Path]:
     yield root
     emulator.kill()
     emulator.wait()
+
+
+@pytest.fixture
+def ssh_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A real SSH server on loopback; its sessions find this Python, which has numpy."""
+    daemon = needs("sshd", "openssh-server", "/usr/sbin")
+    needs("ssh", "openssh-client")
+    folder = tmp_path / "ssh"
+    folder.mkdir()
+    for name in ("host", "user"):
+        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
+        subprocess.run(command, check=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (folder / "server").write_text(
+        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nStrictModes no\n"
+        f"AuthorizedKeysFile {folder}/user.pub\nPidFile none\nUsePAM no\n"
+        f"SetEnv PATH={Path(sys.executable).parent}:/usr/bin:/bin\n"
+    )
+    (folder / "client").write_text(
+        f"IdentityFile {folder}/user\nStrictHostKeyChecking no\n"
+        f"UserKnownHostsFile {folder}/known\nLogLevel ERROR\n"
+    )
+    # a user has these settings in a home that is not ours to touch
+    wrapper = tmp_path / "bin" / "ssh"
+    wrapper.parent.mkdir()
+    wrapper.write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {folder}/client "$@"\n')
+    wrapper.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{wrapper.parent}:{os.environ['PATH']}")
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)  # where the server locks itself in
+    server = subprocess.Popen(
+        [daemon, "-D", "-e", "-f", str(folder / "server")], stderr=subprocess.DEVNULL
+    )
+    assert wait_until(lambda: answers(port))
+    yield f"{getpass.getuser()}@127.0.0.1:{port}"
+    server.kill()
+    server.wait()
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as connection:
+        return connection.connect_ex(("127.0.0.1", port)) == 0
+
+
+def needs(command: str, package: str, folder: str = "") -> str:
+    """Return a command's path; without it the test is skipped, where that is allowed."""
+    found = shutil.which(command, path=f"{os.environ['PATH']}:{folder}")
+    if found is None:
+        if os.environ.get("HWNAS_REQUIRE_ALL"):
+            pytest.fail(f"{command} is missing: install {package}")
+        pytest.skip(f"needs {command}: install {package}")
+    return found
 
 
 def host_file(folder: Path, root: Path, **meter: object) -> Path:
@@ -112,6 +171,30 @@ def test_a_meter_on_the_board_is_read_there_over_the_same_session(
         assert [found.device_state["board_address"]] == rack.addresses()
 
 
+def test_a_meter_on_another_computer_is_read_over_ssh_with_nothing_installed_there(
+    powercap: Path, ssh_server: str, tmp_path: Path
+) -> None:
+    path = host_file(tmp_path, powercap, at=f"ssh://{ssh_server}")
+    with targets.create(path, tmp_path / "cache") as target:
+        artifact = compiled(target)
+        (powercap / "pid").write_text(str(target.process_ids["worker"]))  # type: ignore[attr-defined]
+        (energy,) = target.measure_energy([artifact], SHORT)
+        check(energy)
+
+
+def test_a_computer_that_does_not_answer_is_a_failure_that_says_how_to_try_by_hand(
+    tmp_path: Path,
+) -> None:
+    """Nobody listens on port 9 (discard)."""
+    path = host_file(tmp_path, tmp_path, at="ssh://nobody@127.0.0.1:9")
+    with targets.create(path, tmp_path / "cache") as target:
+        (failure,) = target.measure_energy([compiled(target)], SHORT)
+    assert isinstance(failure, Failure)
+    assert "rapl on nobody@127.0.0.1:9: " in failure.message
+    assert "Connection refused" in failure.message
+    assert "try it by hand: ssh ssh://nobody@127.0.0.1:9 python3" in failure.message
+
+
 def test_a_meter_that_may_not_be_read_is_a_failure_with_the_fix(tmp_path: Path) -> None:
     with targets.create(host_file(tmp_path, tmp_path / "none"), tmp_path / "cache") as target:
         (failure,) = target.measure_energy([compiled(target)], SHORT)
@@ -125,9 +208,10 @@ def test_a_counter_that_vanishes_in_the_middle_is_a_failure(powercap: Path, tmp_
     with targets.create(host_file(tmp_path, powercap), tmp_path / "cache") as target:
         artifact = compiled(target)
         counter = powercap / "class" / "powercap" / "intel-rapl:0" / "energy_uj"
-        script = f"import time, os; time.sleep(1.5); os.rename({str(counter)!r}, {str(counter) + '.gone'!r})"
-        with subprocess.Popen([sys.executable, "-c", script]):
-            (failure,) = target.measure_energy([artifact], SHORT)
+        unplug = threading.Timer(1.5, counter.rename, [counter.with_suffix(".gone")])
+        unplug.start()
+        (failure,) = target.measure_energy([artifact], SHORT)
+        unplug.join()
     assert isinstance(failure, Failure)
     assert "energy_uj: cannot be read (No such file or directory)" in failure.message
 
