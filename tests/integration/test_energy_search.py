@@ -9,8 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import optuna
 import pytest
 import yaml
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
 
 import hwnas
 from hwnas.run_folder import RunFolder
@@ -141,6 +145,17 @@ def test_a_metered_front_is_judged_by_what_was_measured(
         assert metrics["co2e_g_per_million"]["value"] == pytest.approx(power_w / 3.6 * 56.039)
     assert [o["name"] for o in front["objectives"]] == OBJECTIVES
     assert {c["name"] for c in front["constraints"]} == {"min_inferences_per_joule", "interval_s"}
+    box = front["hypervolume"]
+    assert 0 < box["value"] <= 1
+    assert box["ideal"][3] > box["reference"][3], "more days are better"
+    storage = JournalStorage(JournalFileBackend(str(run.journal)))
+    trials = optuna.load_study(study_name="search", storage=storage).get_trials()
+    trained = [t for t in trials if t.state == TrialState.COMPLETE]
+    assert len(trained) >= 6
+    for trial in trained:
+        # of the limit on a mean over the exits, too, which only training settles
+        assert set(trial.constraints) == {"min_inferences_per_joule", "interval_s"}
+        assert max(trial.constraints.values()) <= 0
     rows = list(csv.DictReader(run.front_csv.read_text().splitlines()))
     assert (
         float(rows[0]["battery_days"]) == front["candidates"][0]["metrics"]["battery_days"]["value"]
