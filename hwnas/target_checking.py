@@ -11,21 +11,25 @@ from typing import TYPE_CHECKING, Any
 import targets
 from hwnas.doubts import ADVICE
 from hwnas.errors import UserError
-from targets import Failure, Measurement, Target, TargetSpec
+from hwnas.units import engineering
+from targets import Artifact, Failure, Measurement, Target, TargetSpec
 from targets.spec import Rpc
 
 if TYPE_CHECKING:
     import onnx
 
     from targets import FailureStage
+    from targets.power_trace import PowerTrace
     from targets.tvm_target import TvmTarget
 
 _SESSION_TIMEOUT_S = 30.0
+_METER_CHECK_S = 2.0
 _STAGE_FIXES: Mapping[FailureStage, str] = {
     "connect": "is the tunnel up, and the board's server running? Its log tells more",
     "upload": "free some space on the board; if there is enough, look after the line to it",
     "run": "does tvm_target fit the processor (/proc/cpuinfo)? Code for another one crashes",
     "timeout": "restart the board's server; a board that hangs again may lack power or cooling",
+    "meter": "see docs/energy.md, and the page of the meter",
     "parity": "do not use this target: its numbers are wrong. Does tvm_target fit the processor?",
 }
 
@@ -144,7 +148,7 @@ def _check_device(target: Target) -> list[CheckStep]:
         *steps,
         _latency(measurement),
         _device(measurement),
-        CheckStep("power meter", True, "none: energy is modelled, never measured"),
+        *check_meters(target, artifact),
     ]
 
 
@@ -221,6 +225,37 @@ def _device(measurement: Measurement) -> CheckStep:
     found = [f"{key} {value}" for key, value in state if value is not None]
     fixes = dict.fromkeys(ADVICE[flag] for flag in measurement.flags)
     return CheckStep("device", True, ", ".join([*found, *measurement.flags]), "; ".join(fixes))
+
+
+def check_meters(target: Target, artifact: Artifact) -> list[CheckStep]:
+    """Let the power meters of a target record it while it is idle.
+
+    Args:
+        target: With or without meters.
+        artifact: Of that target; it is loaded, and not run.
+    """
+    from targets.cached_target import CachedTarget
+
+    if not target.spec.meters or not isinstance(target, CachedTarget):
+        return [CheckStep("power meter", True, "none: energy is modelled, never measured")]
+    traces = target.record_power(artifact, _METER_CHECK_S)
+    if isinstance(traces, Failure):
+        return [CheckStep("power meter", False, traces.message, _STAGE_FIXES["meter"])]
+    return [CheckStep("power meter", True, _meter_text(trace)) for trace in traces]
+
+
+def _meter_text(trace: PowerTrace) -> str:
+    info = trace.info
+    step = engineering(info.resolution, "J" if info.counts else "W", 2)
+    most = "no stated range" if info.range_w is None else f"up to {engineering(info.range_w, 'W')}"
+    gain = f"+-{info.gain_error:.1%}" if info.gain_error else "of no stated accuracy"
+    n, seconds = len(trace.power_w), trace.end_s[-1] - trace.start_s[0]
+    kind = "counter" if info.counts else "sampler"
+    return (
+        f"{info.rail}: {engineering(trace.mean_power_w(), 'W')} idle; {kind}, a new value every "
+        f"{engineering(info.update_period_s, 's', 2)}, steps of {step}, {most}, {gain}; "
+        f"recorded {n} values in {seconds:.1f} s, {trace.n_dropped} lost. Includes {info.scope}"
+    )
 
 
 def _failed(failure: Failure, spec: TargetSpec) -> CheckStep:

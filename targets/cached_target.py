@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
+    from targets.energy_bench import EnergyBench
     from targets.meter_link import Channel
+    from targets.power_trace import PowerTrace
     from targets.spec import TargetSpec
 
 T = TypeVar("T")
@@ -203,8 +205,6 @@ class CachedTarget(ABC):
         fresh: bool = False,
     ) -> list[EnergyMeasurement | Failure]:
         """Measure the energy of an inference of each artifact; see `EnergyProtocol`."""
-        from targets.energy_bench import EnergyBench
-
         meters = [meter.model_dump_json() for meter in self._spec.meters]
         known = {
             artifact.sha256: found
@@ -214,14 +214,23 @@ class CachedTarget(ABC):
         missing = [a for a in artifacts if a.sha256 not in known]
         results: dict[str, EnergyMeasurement | Failure] = {**known}
         if missing:
-            bench = EnergyBench(self._spec, self._open, self.close, self._cache.folder / "clocks")
-            for artifact, result in zip(missing, bench.measure(missing, config), strict=True):
+            found_now = self._energy_bench().measure(missing, config)
+            for artifact, result in zip(missing, found_now, strict=True):
                 results[artifact.sha256] = result
                 if isinstance(result, Failure):
                     self._cache.store_failure(result)
                 else:
                     self._cache.store_energy(artifact, config, meters, result)
         return [results[artifact.sha256] for artifact in artifacts]
+
+    def record_power(self, artifact: Artifact, seconds: float) -> list[PowerTrace] | Failure:
+        """Record what the target's power meters say of the idle device."""
+        return self._energy_bench().record(artifact, seconds)
+
+    def _energy_bench(self) -> EnergyBench:
+        from targets.energy_bench import EnergyBench
+
+        return EnergyBench(self._spec, self._open, self.close, self._cache.folder / "clocks")
 
     def _measure(
         self, loaded: LoadedModel, artifact: Artifact, config: MeasureConfig

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from targets.spec import TargetSpec
 
 Open = Callable[[Artifact, float], AbstractContextManager["LoadedModel"]]
+_FAULTS = (MeterError, DeviceRefusedError, DeviceLostError, TimeoutError)
 _PROBES = 100
 _SEED = 0
 _SPARE_S = 60.0
@@ -75,7 +76,7 @@ class EnergyBench:
                     for artifact, state in zip(artifacts, states, strict=True)
                 ]
                 found = protocol.measure(candidates)
-        except (MeterError, DeviceRefusedError, DeviceLostError, TimeoutError) as error:
+        except _FAULTS as error:
             stage = _stage(error)
             return [self._failure(a, stage, _reason(error)) for a in artifacts]
         return [
@@ -84,6 +85,26 @@ class EnergyBench:
                 artifacts, found, candidates, states, strict=True
             )
         ]
+
+    def record(self, artifact: Artifact, seconds: float) -> list[PowerTrace] | Failure:
+        """Record the idle device with its meters, to see what they say.
+
+        Args:
+            artifact: Anything the device can load.
+            seconds: How long.
+        """
+        try:
+            with (
+                self._meters_here() as shared,
+                self.open_artifact(artifact, seconds + _SPARE_S) as loaded,
+                self._meters(loaded, shared) as meters,
+            ):
+                EnergyProtocol(meters.infos, EnergyConfig())  # says what does not fit together
+                meters.start()
+                time.sleep(seconds)
+                return [trace.checked() for trace in meters.stop()]
+        except _FAULTS as error:
+            return self._failure(artifact, _stage(error), _reason(error))
 
     @contextmanager
     def _meters_here(self) -> Iterator[MeterSet | None]:

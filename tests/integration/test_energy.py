@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import hwnas
 import targets
 from targets import Artifact, EnergyConfig, EnergyMeasurement, Failure
 from targets.testing import small_model
@@ -237,3 +238,23 @@ def test_the_command_measures_energy_and_says_what_it_includes(
     document = json.loads(done.stdout)
     assert "no RAPL counters" in document["energy_not_measured_because"]
     assert document["energy_j"]["provenance"] == "modelled"
+
+
+def test_a_check_says_what_the_meter_shows_and_what_it_includes(
+    powercap: Path, tmp_path: Path
+) -> None:
+    path = host_file(tmp_path, powercap)
+    steps = {step.name: step for step in hwnas.check_target(str(path))}
+    found = steps["power meter"]
+    assert found.ok, found.detail
+    idle_w = float(found.detail.split(" W idle")[0].rpartition(" ")[2])
+    assert idle_w == pytest.approx(IDLE_W, rel=0.1)  # the counter moves every few milliseconds
+    assert "a new value every 1.0 ms, steps of 61 µJ" in found.detail
+    assert "not the board" in found.detail
+
+
+def test_a_check_names_a_meter_that_is_not_there_and_what_to_do(tmp_path: Path) -> None:
+    steps = {step.name: step for step in hwnas.check_target(str(host_file(tmp_path, tmp_path)))}
+    assert not steps["power meter"].ok
+    assert "virtual machines have none" in steps["power meter"].detail
+    assert steps["latency"].ok
