@@ -19,7 +19,15 @@ from hwnas.product_config import ProductConfig
 from hwnas.target_checking import open_target
 from latency_predictors import modelled_energy
 from search_spaces import UnknownOperatorError, workloads_from_onnx
-from targets import Artifact, EnergyModel, Failure, MeasureConfig, Measurement, Target
+from targets import (
+    Artifact,
+    EnergyConfig,
+    EnergyModel,
+    Failure,
+    MeasureConfig,
+    Measurement,
+    Target,
+)
 
 if TYPE_CHECKING:
     import onnx
@@ -74,6 +82,7 @@ def measure(
     model: Path,
     *,
     config: MeasureConfig = MeasureConfig(),
+    energy: EnergyConfig = EnergyConfig(),
     product: ProductConfig | None = None,
 ) -> MeasuredModel:
     """Compile an ONNX model, check it against ONNX Runtime, and measure it on the target.
@@ -84,6 +93,7 @@ def measure(
         target: Name of a target, or a path to its YAML file.
         model: ONNX file with static shapes.
         config: How to time it.
+        energy: How to measure its energy, where the target has power meters.
         product: What surrounds the network, for the metrics of the whole product.
 
     Raises:
@@ -98,7 +108,7 @@ def measure(
         measurement = opened.measure(artifact, config, fresh=True)
         if isinstance(measurement, Failure):
             raise failure_error(measurement, str(model))
-        measurement, reason = _with_energy(measurement, opened, artifact)
+        measurement, reason = _with_energy(measurement, opened, artifact, energy)
         energy_model = opened.spec.energy_model
     metrics: dict[str, Metric] = {}
     if measurement.energy is not None:
@@ -115,23 +125,23 @@ def measure(
 
 
 def _with_energy(
-    measurement: Measurement, target: Target, artifact: Artifact
+    measurement: Measurement, target: Target, artifact: Artifact, config: EnergyConfig
 ) -> tuple[Measurement, str | None]:
     """Add what the target's power meters measure; or return why they did not."""
     if not target.spec.meters:
         return measurement, None
-    (energy,) = target.measure_energy([artifact], fresh=True)
-    if isinstance(energy, Failure):
-        return measurement, energy.message
-    return replace(measurement, energy=energy), None
+    (found,) = target.measure_energy([artifact], config, fresh=True)
+    if isinstance(found, Failure):
+        return measurement, found.message
+    return replace(measurement, energy=found), None
 
 
 def _modelled(
     measurement: Measurement, graph: onnx.ModelProto, energy_model: EnergyModel
 ) -> dict[str, Metric]:
     workloads = workloads_from_onnx(graph)
-    energy = modelled_energy(measurement.latency_median_s, workloads, energy_model)
-    return modelled_energy_metrics([energy], [1.0])
+    modelled = modelled_energy(measurement.latency_median_s, workloads, energy_model)
+    return modelled_energy_metrics([modelled], [1.0])
 
 
 def _derived(

@@ -1,4 +1,4 @@
-"""A search for battery life, on a recording whose front members were metered, all but some."""
+"""Searches and measurements on recordings that were metered, wholly or in part."""
 
 from __future__ import annotations
 
@@ -6,17 +6,22 @@ import csv
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import onnx
 import optuna
 import pytest
 import yaml
+from onnx import TensorProto, helper, numpy_helper
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 import hwnas
+from hwnas.product_config import ProductConfig
 from hwnas.run_folder import RunFolder
 from latency_predictors.calibration import CALIBRATION_ENERGY
 from targets import (
@@ -100,6 +105,16 @@ def record(source: Path, destination: Path, is_metered: Callable[[int], bool]) -
     destination.write_text("\n".join(lines) + "\n")
 
 
+def replay_beside(folder: Path) -> Path:
+    """Describe a replay of the folder's ``recording.jsonl`` that has a power meter."""
+    board = yaml.safe_load((BOARDS / "host-onnxruntime.yaml").read_text())
+    board |= {"name": "replay", "backend": "replay", "recording": "recording.jsonl"}
+    board["meters"] = [{"kind": "rapl"}]
+    path = folder / "replay.yaml"
+    path.write_text(yaml.safe_dump(board))
+    return path
+
+
 @pytest.fixture
 def replayed(tiny: TinySearch, tmp_path: Path) -> Callable[..., tuple[RunFolder, dict[str, Any]]]:
     """Return a search on what an earlier one recorded, with energies as asked."""
@@ -107,11 +122,7 @@ def replayed(tiny: TinySearch, tmp_path: Path) -> Callable[..., tuple[RunFolder,
     def search(is_metered: Callable[[int], bool]) -> tuple[RunFolder, dict[str, Any]]:
         first = search_once("first")
         record(first.measurements, tmp_path / "recording.jsonl", is_metered)
-        board = yaml.safe_load((BOARDS / "host-onnxruntime.yaml").read_text())
-        board |= {"name": "replay", "backend": "replay", "recording": "recording.jsonl"}
-        board["meters"] = [{"kind": "rapl"}]
-        (tmp_path / "replay.yaml").write_text(yaml.safe_dump(board))
-        run = search_once("second", f"target={tmp_path / 'replay.yaml'}")
+        run = search_once("second", f"target={replay_beside(tmp_path)}")
         return run, run.front()
 
     def search_once(folder: str, *overrides: str) -> RunFolder:
@@ -175,3 +186,55 @@ def test_a_front_of_which_one_member_was_not_metered_tells_them_apart(
     page = hwnas.report(run.path).read_text()
     assert ("of several kinds that do not compare" in page) == (len(members) == 2)
     assert "energy (measured and modelled)" in page
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A matrix product of 128 MACs."""
+    weights = numpy_helper.from_array(np.ones((16, 8), np.float32), "w")
+    tensor = partial(helper.make_tensor_value_info, elem_type=TensorProto.FLOAT)
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    graph = helper.make_graph(
+        [node], "g", [tensor("x", shape=[1, 16])], [tensor("y", shape=[1, 8])], [weights]
+    )
+    path = tmp_path / "model.onnx"
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), path)
+    return path
+
+
+def test_a_measured_model_has_energies_of_the_meter_and_costs_of_the_product(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HWNAS_CACHE", str(tmp_path / "cache"))
+    timed = hwnas.measure("host-onnxruntime", model).measurement
+    recorded = json.dumps(result_to_dict(metered(timed, EnergyConfig())))
+    (tmp_path / "recording.jsonl").write_text(recorded + "\n")
+    product = ProductConfig(interval_s=1.0, sleep_power_mw=1.0, supply_voltage_v=5.0)
+    document = hwnas.measure(str(replay_beside(tmp_path)), model, product=product).to_dict()
+    t = document["latency_s"]["value"]
+    assert document["energy_j"]["value"] == pytest.approx(POWER_W * t)
+    assert document["energy_j"]["provenance"] == "measured"
+    assert document["energy_net_j"]["value"] == pytest.approx((POWER_W - IDLE_W) * t)
+    assert document["idle_power_w"]["value"] == IDLE_W
+    assert (
+        document["peak_power_w"] | {"value": POWER_W, "bandwidth_hz": 1e5}
+        == (document["peak_power_w"])
+    )
+    # 3 W at 5 V; the meter knows no voltage
+    assert document["average_current_a"]["value"] == pytest.approx(0.6)
+    assert document["average_power_w"]["value"] == pytest.approx(POWER_W * t + 1e-3 * (1 - t))
+    assert document["energy_not_measured_because"] is None
+
+
+def test_a_measured_model_whose_meter_fails_keeps_its_latency_and_says_why(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HWNAS_CACHE", str(tmp_path / "cache"))
+    timed = hwnas.measure("host-onnxruntime", model).measurement
+    (tmp_path / "recording.jsonl").write_text(json.dumps(result_to_dict(timed)) + "\n")
+    document = hwnas.measure(str(replay_beside(tmp_path)), model).to_dict()
+    assert document["latency_s"]["value"] == timed.latency_median_s
+    assert document["energy_j"]["provenance"] == "modelled"
+    assert "energy_net_j" not in document
+    assert "the energy of this model was not recorded" in document["energy_not_measured_because"]
