@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import subprocess
+import threading
 from collections.abc import Iterator
 
 from targets.meters._types import MeterError, MeterInfo, PowerSamples
-from targets.meters.polling import poll
+from targets.meters.polling import checked_period_s, poll
 
 _LINE = re.compile(r"\s*(\S+)_([AV])\s+(?:current|volt)\(\d+\)=([-+0-9.eE]+)[AV]\s*")
 _TIMEOUT_S = 5.0
@@ -32,7 +33,8 @@ class PiPmic:
 
     def __init__(self, *, period_s: float = 0.1, command: str = "vcgencmd") -> None:
         self._command = [command, "pmic_read_adc"]
-        self._period_s = period_s
+        self._period_s = checked_period_s(period_s)
+        self._closed = threading.Event()
         first_w = self._power_w()
         self._info = MeterInfo(
             rail="pi5:pmic",
@@ -56,10 +58,11 @@ class PiPmic:
 
     def stream(self) -> Iterator[PowerSamples]:
         """Yield readings at random times, a period apart on average."""
-        return poll(self._power_w, self._period_s)
+        return poll(self._power_w, self._period_s, self._closed)
 
     def close(self) -> None:
-        """Do nothing: every reading is a process of its own."""
+        """End the stream."""
+        self._closed.set()
 
     def _power_w(self) -> float:
         text = self._read()
