@@ -184,7 +184,7 @@ def _aligned(content: bytes, counter: int | None) -> tuple[NDArray[np.uint32], b
     return np.empty(0, np.uint32), content[-3:]
 
 
-def _dropped(counts: NDArray[np.unsignedinteger[Any]], counter: int | None) -> NDArray[np.int64]:
+def _dropped(counts: NDArray[Any], counter: int | None) -> NDArray[np.int64]:
     """Return how many samples are missing before each."""
     previous = (int(counts[0]) - 1) % _COUNTS if counter is None else counter
     steps = np.diff(np.concatenate([[previous], counts.astype(np.int64)])) % _COUNTS

@@ -45,4 +45,4 @@ class SampleClock:
             aged_s = self._anchor_s + _FORGET * (arrived_s - self._seen_s)
             self._anchor_s = min(aged_s, anchor_s)
         self._seen_s = arrived_s
-        return self._anchor_s + self._period_s * np.arange(first, first + n)
+        return np.asarray(self._anchor_s + self._period_s * np.arange(first, first + n))
