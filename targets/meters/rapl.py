@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 from targets.meters._types import MeterError, MeterInfo
 
 _UPDATE_PERIOD_S = 1e-3
 _RESOLUTION_J = 2**-14
-_PLAUSIBLE_POWER_W = 500.0
+_PLAUSIBLE_POWER_W = 1000.0
+"""Of one zone: twice the rating of the largest processors."""
+
+_LATE_S = 0.1
+"""By which a counter's update, or this program, may be late."""
+
 _MICRO = 1e-6
 _READ_FIX = (
     "only root may read it (CVE-2020-8694): as root, chmod o+r the file after every start, "
@@ -51,8 +57,9 @@ class Rapl:
         if zone not in _SCOPES:
             raise MeterError(f"zone: wanted one of {', '.join(_SCOPES)}, got {zone!r}")
         self._zones = _zones(Path(root) / "class" / "powercap", zone)
-        self._range_j = [_number(z / "max_energy_range_uj") * _MICRO for z in self._zones]
-        self._last_j = [_number(z / "energy_uj") * _MICRO for z in self._zones]
+        self._range_j = [_range_j(z) for z in self._zones]
+        self._last_s = time.monotonic()
+        self._last_j = [_energy_j(z) for z in self._zones]
         self._total_j = 0.0
         limits = [_optional(z / "constraint_0_max_power_uw") for z in self._zones]
         self._most_w = [
@@ -89,13 +96,22 @@ class Rapl:
         """Return the energy of all zones since it was opened.
 
         Raises:
-            MeterError: If a zone is gone or may not be read any more.
+            MeterError: If a zone is gone or may not be read any more, or its counter was set
+                to another value.
         """
+        began_s = time.monotonic()
         for index, zone in enumerate(self._zones):
-            now = _number(zone / "energy_uj") * _MICRO
-            grown = now - self._last_j[index]
-            self._total_j += grown if grown >= 0 else grown + self._range_j[index]
-            self._last_j[index] = now
+            before_j, self._last_j[index] = self._last_j[index], _energy_j(zone)
+            grown_j = (self._last_j[index] - before_j) % self._range_j[index]
+            most_j = self._most_w[index] * (time.monotonic() - self._last_s + _LATE_S)
+            if grown_j > most_j:
+                raise MeterError(
+                    f"{zone}: went from {before_j:.6f} to {self._last_j[index]:.6f} J where "
+                    f"{most_j:.0f} J are the most possible: the counter was set",
+                    "measure again; do not suspend the computer or reload its drivers",
+                )
+            self._total_j += grown_j
+        self._last_s = began_s
         return self._total_j
 
     def close(self) -> None:
@@ -119,6 +135,17 @@ def _zones(folder: Path, kind: str) -> list[Path]:
     if not found:
         raise MeterError(f"zone: no {kind!r} here; there are {', '.join(sorted(named.values()))}")
     return found
+
+
+def _energy_j(zone: Path) -> float:
+    return _number(zone / "energy_uj") * _MICRO
+
+
+def _range_j(zone: Path) -> float:
+    path = zone / "max_energy_range_uj"
+    if (range_uj := _number(path)) <= 0:
+        raise MeterError(f"{path}: wanted a number above 0, got {range_uj}")
+    return range_uj * _MICRO
 
 
 def _number(path: Path) -> int:
