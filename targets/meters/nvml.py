@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from targets.meters._types import MeterError, MeterInfo
@@ -42,10 +43,10 @@ class Nvml:
         try:
             self._gpu = pynvml.nvmlDeviceGetHandleByIndex(index)
             name = _text(pynvml.nvmlDeviceGetName(self._gpu))
-            self._first_j = self._counter_j()
+            self._first_j = self._last_j = self._counter_j()
         except pynvml.NVMLError as error:
             count = pynvml.nvmlDeviceGetCount()
-            pynvml.nvmlShutdown()
+            self.close()
             raise MeterError(
                 f"nvml: GPU {index} of {count}: {error}",
                 "the counter needs a GPU of the Volta generation or newer; see nvidia-smi -L",
@@ -83,16 +84,24 @@ class Nvml:
             MeterError: If the GPU is gone, or its driver was loaded anew.
         """
         try:
-            joules = self._counter_j() - self._first_j
+            now_j = self._counter_j()
         except self._nvml.NVMLError as error:
-            raise MeterError(f"{self._info.rail}: {error}") from None
-        if joules < 0:
-            raise MeterError(f"{self._info.rail}: the counter went back; was the driver reloaded?")
-        return joules
+            raise MeterError(
+                f"{self._info.rail}: {error}", "look with nvidia-smi; measure again"
+            ) from None
+        if now_j < self._last_j:
+            raise MeterError(
+                f"{self._info.rail}: the counter went back from {self._last_j:.3f} "
+                f"to {now_j:.3f} J: the driver was loaded anew",
+                "measure again; nvidia-smi -pm 1 keeps the driver loaded",
+            )
+        self._last_j = now_j
+        return now_j - self._first_j
 
     def close(self) -> None:
         """Let go of the library."""
-        self._nvml.nvmlShutdown()
+        with suppress(self._nvml.NVMLError):  # it was closed before
+            self._nvml.nvmlShutdown()
 
     def _counter_j(self) -> float:
         return float(self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._gpu)) * _MILLI
