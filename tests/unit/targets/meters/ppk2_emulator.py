@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pty
 import threading
@@ -43,9 +42,11 @@ class Ppk2Emulator:
         self._thread.start()
 
     def unplug(self) -> None:
+        """Put nothing in place of both ends: the number of a closed one would be used again."""
+        nothing = os.open(os.devnull, os.O_RDWR)
         for descriptor in (self._slave, self._master):
-            with contextlib.suppress(OSError):
-                os.close(descriptor)
+            os.dup2(nothing, descriptor)
+        os.close(nothing)
 
     def _serve(self) -> None:
         while True:
