@@ -143,7 +143,7 @@ class EnergyBench:
                 state.update(device_state(loaded.files))
                 board = loaded.address if self.spec.rpc is not None else None
                 state.update(threads=self.spec.threads, board_address=board)
-                device = MeteredDevice(loaded, artifact, meters, pin, self.spec.threads)
+                device = MeteredDevice(loaded, artifact, meters, pin, self.spec)
                 yield device
                 state.update({f"after_{name}": v for name, v in device.after.items()})
         except (DeviceLostError, TimeoutError) as error:
@@ -190,9 +190,9 @@ class MeteredDevice:
     """A loaded artifact and the meters around it: see `targets.energy_protocol.Device`."""
 
     def __init__(
-        self, loaded: LoadedModel, artifact: Artifact, meters: MeterSet, pin: Pin, threads: int
+        self, loaded: LoadedModel, artifact: Artifact, meters: MeterSet, pin: Pin, spec: TargetSpec
     ) -> None:
-        self._loaded, self._meters, self._pin, self._threads = loaded, meters, pin, threads
+        self._loaded, self._meters, self._pin, self._spec = loaded, meters, pin, spec
         rng = np.random.default_rng(_SEED)
         self._inputs: list[NDArray[np.float32]] = [
             rng.standard_normal(shape, dtype=np.float32) for shape in artifact.input_shapes
@@ -224,14 +224,29 @@ class MeteredDevice:
         Only the answer travels after the last of them, while the inputs travel before
         the first: the loop is taken to end when the answer came.
         """
+        self._mark("1")
         latency_s = self._loaded.loop(self._inputs, n_per_block, n_blocks)
         end = time.monotonic()
+        self._mark("0")
         return Loop(Span(end - n_per_block * sum(latency_s), end), latency_s, n_per_block)
+
+    def _mark(self, level: str) -> None:
+        """Raise or lower the pin that a marker input of the meters is wired to."""
+        path = self._spec.marker_file
+        if path is None:
+            return
+        try:
+            self._loaded.files.write(path, level)
+        except OSError as error:
+            raise MeterError(
+                f"marker_file: {path} cannot be written ({error.strerror or error})",
+                "export the pin, and let the server's user write to it",
+            ) from None
 
     def throttled(self) -> bool:
         """Whether its clock fell meanwhile, or its firmware says so."""
         self.after = changing_state(self._loaded.files)
-        found = flags((), self._pin, self._before, self.after, self._threads)
+        found = flags((), self._pin, self._before, self.after, self._spec.threads)
         return "throttled" in found
 
 

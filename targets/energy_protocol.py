@@ -21,7 +21,7 @@ from targets._types import FailureStage
 from targets.energy_measurement import EnergyConfig, EnergyTrial
 from targets.energy_statistics import Energies, energies, half_width, scatters
 from targets.meters import MeterError, MeterInfo
-from targets.power_trace import PowerTrace, Span, align
+from targets.power_trace import PowerTrace, Span, align, align_to_marks
 
 MOST_WINDOW_S = 300.0
 """A meter that needs longer windows than this is refused."""
@@ -375,7 +375,10 @@ def _powers(
     info = trace.info
     around = Span(before.start_s, after.end_s)
     search_s = min(_CLOCK_SEARCH_S, before.length_s / 2, after.length_s / 2)
-    aligned, offset_s = align(trace.checked(), busy, around, search_s)
+    if info.markers and trace.marks:
+        aligned, offset_s = align_to_marks(trace.checked(), window)
+    else:
+        aligned, offset_s = align(trace.checked(), busy, around, search_s)
     active = _part(aligned, window.inside(guard_s), "the window of inferences")
     idle_1 = _part(aligned, before.inside(guard_s), "the idle window before it")
     idle_2 = _part(aligned, after.inside(guard_s), "the idle window after it")

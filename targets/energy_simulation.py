@@ -67,6 +67,7 @@ class SimulatedMeter:
         clock_known: Whether its clock is taken for the caller's.
         dropped: Part of the samples that get lost.
         wrap_j: Where a counter's register starts again at 0.
+        marked: Whether the device raises a marker input of it while a loop runs.
         unplugged_after_s: When it is unplugged, from the start of a recording.
     """
 
@@ -79,6 +80,7 @@ class SimulatedMeter:
     clock_known: bool = True
     dropped: float = 0.0
     wrap_j: float = 262_143.0
+    marked: bool = False
     unplugged_after_s: float = float("inf")
 
 
@@ -226,9 +228,14 @@ class SimulatedBench:
             seen(trace.end_s),
             trace.power_w,
             trace.peak_w,
+            marks=tuple(float(seen(np.asarray(t))) for t in self._edges() if meter.marked),
             n_dropped=trace.n_dropped,
             clock_error_s=0.0 if meter.clock_known else float("inf"),
         )
+
+    def _edges(self) -> list[float]:
+        """Return when loops began and ended since the meters were started."""
+        return [s.start_s for s in self._segments if s.start_s >= self._recording_from]
 
     def _counted(self, meter: SimulatedMeter) -> PowerTrace:
         info, rng = meter.info, self._rng

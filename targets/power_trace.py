@@ -14,6 +14,7 @@ _LEAST_CONTRAST = 4.0
 """Edges count as seen where the step exceeds the scatter of its estimate by this factor."""
 
 _ERROR_BLOCKS = 20
+_MARK_SLACK_S = 0.1
 _DROPPED = 0.05
 """A meter that loses a larger part of its samples than this cannot be believed."""
 
@@ -47,7 +48,7 @@ class PowerTrace:
         end_s: Shape ``(n,)``: where it ends; for a power at an instant, the same.
         power_w: Shape ``(n,)``.
         peak_w: Shape ``(n,)``: largest power of what was averaged.
-        marks: When a logic input rose and fell, in turn; empty without one.
+        marks: When a logic input changed; empty where none is recorded or nothing marks.
         n_dropped: Samples lost.
         clock_error_s: By how much its times may differ from the caller's; infinite
             where its clock is not known at all.
@@ -127,6 +128,30 @@ class PowerTrace:
                 "use another USB port without a hub, or a lower rate",
             )
         return self
+
+
+def align_to_marks(trace: PowerTrace, window: Span) -> tuple[PowerTrace, float]:
+    """Move a trace to where its last two marks say that the window began and ended.
+
+    Args:
+        trace: With marks.
+        window: When the device ran the inferences that count, its marker raised.
+
+    Returns:
+        The trace on the caller's clock, and by how much its clock was late.
+
+    Raises:
+        MeterError: If the marks are not as far apart as the window is long.
+    """
+    rise_s, fall_s = trace.marks[-2:] if len(trace.marks) > 1 else (0.0, 0.0)
+    if abs(fall_s - rise_s - window.length_s) > max(_MARK_SLACK_S, 0.01 * window.length_s):
+        raise MeterError(
+            f"{trace.info.rail}: its marker input changed {len(trace.marks)} times, the last two "
+            f"{fall_s - rise_s:.3g} s apart, and the window was {window.length_s:.3g} s long",
+            "look after the wire from marker_file's pin, or remove marker_file",
+        )
+    shift_s = ((rise_s - window.start_s) + (fall_s - window.end_s)) / 2
+    return trace.shifted(-shift_s), shift_s
 
 
 def align(trace: PowerTrace, busy: Span, around: Span, most_s: float) -> tuple[PowerTrace, float]:

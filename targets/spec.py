@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from targets.meters import MeterError
 from targets.meters.registry import check_options
+from targets.operating_points import OperatingPoint
 
 BOARDS = Path(__file__).parent / "boards"
 
@@ -147,9 +148,13 @@ class TargetSpec(BaseModel):
         rpc: Where boards register; without it the target is this computer.
         clock_khz: CPU clock to pin while measuring: a frequency, or ``max``. Without it the
             clock is left alone, and measurements are flagged where it may wander.
+        power_mode: Number of the nvpmodel mode that the device has to be in.
+        operating_points: What a sweep measures at; without them the clocks of its cpufreq.
         provenance: What its latencies are: ``measured``, or ``emulated``.
         energy_model: Used while no power meter is attached.
         meters: Power meters; where there are several, their powers add up.
+        marker_file: Of the device: ``1`` is written to it before a loop of inferences and ``0``
+            after it, such as ``/sys/class/gpio/gpio17/value``, wired to a meter's marker input.
         recording: What ``replay`` answers from: an exported measurement log, or a run's
             ``measurements.jsonl``. In a file, relative to it.
     """
@@ -164,9 +169,12 @@ class TargetSpec(BaseModel):
     linker: _Text | None = None
     rpc: Rpc | None = None
     clock_khz: Annotated[int, Field(ge=1)] | Literal["max"] | None = None
+    power_mode: Annotated[int, Field(ge=0)] | None = None
+    operating_points: tuple[OperatingPoint, ...] = ()
     provenance: Literal["measured", "emulated"] = "measured"
     energy_model: EnergyModel
     meters: tuple[MeterSpec, ...] = ()
+    marker_file: Annotated[str, Field(pattern=r"^/sys/")] | None = None
     recording: Path | None = None
 
     @model_validator(mode="after")
@@ -179,6 +187,13 @@ class TargetSpec(BaseModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _points_differ(self) -> TargetSpec:
+        names = [point.name for point in self.operating_points]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"operating_points: {twice!r} is there twice; names must differ")
+        return self
+
     @property
     def fingerprint(self) -> str:
         """SHA-256 over everything in it that can change a measurement, no matter where it lies."""
@@ -187,10 +202,13 @@ class TargetSpec(BaseModel):
     @property
     def device_fingerprint(self) -> str:
         """SHA-256 over everything in it that can change a latency."""
-        return self._digest("description", "energy_model", "recording", "meters")
+        return self._digest("description", "energy_model", "recording", "meters", "marker_file")
 
     def _digest(self, *excluded: str) -> str:
-        content = self.model_dump_json(exclude=set(excluded))
+        names = {"operating_points", *excluded}
+        if self.power_mode is None:  # as it was before there was such a key
+            names.add("power_mode")
+        content = self.model_dump_json(exclude=names)
         return hashlib.sha256(content.encode()).hexdigest()
 
 
@@ -262,6 +280,7 @@ def _known(location: tuple[int | str, ...]) -> tuple[str, ...]:
     sections: dict[int | str, type[BaseModel]] = {
         "energy_model": EnergyModel,
         "meters": MeterSpec,
+        "operating_points": OperatingPoint,
         "rpc": Rpc,
     }
     return tuple(sections.get(location[0], TargetSpec).model_fields)

@@ -259,3 +259,20 @@ def test_trials_of_several_candidates_are_mixed_and_the_seed_decides_the_order()
     assert all(sorted(first[i : i + 4]) == [0, 1, 2, 3] for i in range(0, 20, 4))
     assert order(1) == first
     assert order(2) != first
+
+
+def test_marks_align_a_clock_that_is_seconds_off_where_no_edge_could_be_searched_for() -> None:
+    """The last two changes of the marker are the ends of the window, whatever the clock says."""
+    found, candidate = measured(bench(clock_offset_s=7.0, marked=True, info={"markers": True}))
+    assert [t.clock_offset_s for t in candidate.trials] == [pytest.approx(7.0, abs=0.01)] * 5
+    assert found.net_j is not None
+    assert found.net_j.value == pytest.approx(15e-3, rel=0.01)
+
+
+def test_a_marker_that_does_not_follow_the_window_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    simulated = bench(marked=True, info={"markers": True})
+    monkeypatch.setattr(simulated, "_edges", lambda: [simulated.now_s - 3, simulated.now_s - 1])
+    found, _ = measured(simulated)
+    assert "its marker input changed 2 times, the last two 2 s apart" in str(found.gross_refused)
