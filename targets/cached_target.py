@@ -22,6 +22,7 @@ from targets.device_files import DeviceFiles
 from targets.device_state import changing_state, device_state
 from targets.disturbance import flags
 from targets.energy_measurement import EnergyConfig, EnergyMeasurement
+from targets.operating_points import require_power_mode
 from targets.parity import (
     NoReferenceError,
     ParityError,
@@ -239,6 +240,7 @@ class CachedTarget(ABC):
         journal = self._cache.folder / "clocks" / journal_name(loaded.files)
         with pinned(loaded.files, self._spec.clock_khz, journal) as pin:
             before = device_state(loaded.files)
+            require_power_mode(self._spec, before)
             latency_s = _sample(loaded, artifact, config)
             after = changing_state(loaded.files)
         return Measurement(

@@ -29,6 +29,7 @@ _ROOT = "/sys/devices/system/cpu"
 # restored in this order: highest before lowest, as a lowest above the highest is refused
 _SETTINGS = ("scaling_max_freq", "scaling_min_freq", "scaling_governor")
 _MOST_CPUS = 512
+_GRID_POINTS = 5
 _log = logging.getLogger(__name__)
 
 
@@ -54,6 +55,17 @@ def policies(files: DeviceFiles) -> list[str]:
 def clocks_khz(files: DeviceFiles, folders: list[str]) -> dict[str, int]:
     """Return the current clock of each policy."""
     return _numbers(files, folders, "scaling_cur_freq")
+
+
+def available_clocks_khz(files: DeviceFiles, folders: list[str]) -> list[int]:
+    """Return the clocks that can be pinned, ascending: those of all policies.
+
+    Drivers that list none, such as intel_pstate and amd-pstate, take any clock in their
+    range: an even grid of it.
+    """
+    return sorted(
+        {khz for folder in folders for khz in _listed(files, folder) or _grid(files, folder)}
+    )
 
 
 def is_pinned(files: DeviceFiles, folders: list[str]) -> bool:
@@ -121,12 +133,27 @@ def _set_clock(files: DeviceFiles, folder: str, khz: int) -> None:
 
 
 def _reachable(files: DeviceFiles, folder: str, clock: Clock) -> int:
-    """Return the clock within what a policy can do: groups of cores differ."""
+    """Return the highest clock a policy has up to the one wanted: groups of cores differ."""
     lowest = int(files.read(f"{folder}/cpuinfo_min_freq") or 0)
     highest = int(files.read(f"{folder}/cpuinfo_max_freq") or 0)
     if clock == "max" or (highest and clock > highest):
         return highest
-    return max(clock, lowest)
+    listed = [khz for khz in _listed(files, folder) if khz <= clock]
+    return max(listed[-1] if listed else clock, lowest)
+
+
+def _listed(files: DeviceFiles, folder: str) -> list[int]:
+    words = (files.read(f"{folder}/scaling_available_frequencies") or "").split()
+    return sorted(int(word) for word in words if word.isdecimal())
+
+
+def _grid(files: DeviceFiles, folder: str) -> list[int]:
+    ends = [files.read(f"{folder}/cpuinfo_{end}_freq") or "" for end in ("min", "max")]
+    if not all(end.isdecimal() for end in ends):
+        return []
+    lowest, highest = map(int, ends)
+    step = (highest - lowest) / (_GRID_POINTS - 1)
+    return [round(lowest + step * i) for i in range(_GRID_POINTS)]
 
 
 def _settings(files: DeviceFiles) -> Saved:

@@ -8,8 +8,9 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TypeAlias
 
-from targets.cpu_clock import clocks_khz, is_pinned, policies
+from targets.cpu_clock import available_clocks_khz, clocks_khz, is_pinned, policies
 from targets.device_files import DeviceFiles, LocalFiles
+from targets.operating_points import POWER_MODE_FILE, power_mode
 
 State: TypeAlias = dict[str, str | int | float | None]
 
@@ -24,11 +25,14 @@ _THERMAL_ZONES = 16
 
 def device_state(files: DeviceFiles) -> State:
     """Read CPU, clocks, load, temperature and versions; ``None`` where unreadable."""
+    clocks = available_clocks_khz(files, policies(files))
     return {
         "cpu_model": _cpu_model(files),
         "board": files.read("/sys/firmware/devicetree/base/model"),
         "kernel": files.read("/proc/sys/kernel/osrelease"),
         "cores": _n_cores(files),
+        "available_clocks_khz": " ".join(map(str, clocks)) or None,
+        "power_mode": power_mode(files.read(POWER_MODE_FILE)),
         **changing_state(files),
         **toolchain_versions(),
     }
