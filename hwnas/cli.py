@@ -115,8 +115,9 @@ def calibrate(
     predictors: Predictors = Path("predictors"),
     json_: Json = False,
 ) -> None:
-    """Measure architectures on a target and learn to predict its latency, flash and RAM."""
+    """Measure architectures on a target and learn to predict latency, energy, flash and RAM."""
     from hwnas.calibrating import calibrate as run_calibrate
+    from hwnas.cli_output import yaml_text
     from hwnas.tables import calibration_table
 
     with _progress() as progress:
@@ -136,6 +137,9 @@ def calibrate(
         return
     screen = console()
     screen.print(calibration_table(fitted.report))
+    if model := fitted.report.get("energy_model"):
+        screen.print("For the files of boards of this type that have no meter:")
+        screen.print(yaml_text({"energy_model": model}), soft_wrap=True, markup=False)
     screen.print(f"Predictors: {folder}", soft_wrap=True)
 
 

@@ -21,6 +21,13 @@ def console() -> Console:
     return screen if screen.is_terminal else Console(width=_LOG_WIDTH)
 
 
+def yaml_text(document: Any) -> str:
+    """Return a document as YAML, its keys in their order."""
+    import yaml
+
+    return yaml.safe_dump(document, sort_keys=False, width=_LOG_WIDTH)
+
+
 def print_json(document: Any) -> None:
     """Print a JSON document."""
     json.dump(document, sys.stdout, indent=1)

@@ -17,6 +17,7 @@ from hwnas.errors import UserError
 from hwnas.objectives import unmet_need
 from hwnas.product_config import ProductConfig
 from hwnas.training_config import TrainingConfig
+from targets import EnergyConfig
 
 ObjectiveName: TypeAlias = Literal[
     "accuracy",
@@ -88,6 +89,26 @@ class SearchConfig(_Section):
     )
 
 
+class EnergyMeasurementConfig(_Section):
+    """How energies of front members are measured, where the target has power meters."""
+
+    trials: Annotated[int, Field(ge=2)] = 5
+    relative_error: Annotated[float, Field(gt=0, lt=1)] = 0.03
+    min_window_s: _Positive = 10.0
+    idle_s: _Positive = 10.0
+
+    def for_target(self, seed: int) -> EnergyConfig:
+        """Return it as a target wants it."""
+        return EnergyConfig(
+            trials=self.trials,
+            max_trials=3 * self.trials,
+            relative_error=self.relative_error,
+            min_window_s=self.min_window_s,
+            idle_s=self.idle_s,
+            seed=seed,
+        )
+
+
 class EarlyExitConfig(_Section):
     """How exit thresholds are chosen on the validation split."""
 
@@ -130,6 +151,7 @@ class ExperimentConfig(_Section):
     calibration: CalibrationConfig = CalibrationConfig()
     training: TrainingConfig = TrainingConfig()
     search: SearchConfig = SearchConfig()
+    energy_measurement: EnergyMeasurementConfig = EnergyMeasurementConfig()
     early_exit: EarlyExitConfig = EarlyExitConfig()
     finalists: FinalistsConfig = FinalistsConfig()
 

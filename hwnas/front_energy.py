@@ -39,9 +39,9 @@ def with_energies(
     wanted = [artifact for stages in artifacts.values() for artifact in stages]
     context.progress.message(f"Measuring the energy of {len(wanted)} models")
     # a search that goes on need not repeat what took minutes each
-    energies = dict(
-        zip([a.sha256 for a in wanted], context.target.measure_energy(wanted), strict=True)
-    )
+    config = context.config.energy_measurement.for_target(context.config.seed)
+    found = context.target.measure_energy(wanted, config)
+    energies = dict(zip([a.sha256 for a in wanted], found, strict=True))
     for arch_id, member in batch.items():
         stages = [energies[artifact.sha256] for artifact in artifacts[arch_id]]
         for reason in dict.fromkeys(s.message for s in stages if isinstance(s, Failure)):

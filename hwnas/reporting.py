@@ -220,6 +220,7 @@ def _calibration(front: Document) -> str:
     rows = [
         ("predictor, held-out architectures", *agreement_cells(held_out["latency_s"])),
         ("MACs alone, the same ones", *agreement_cells(held_out["macs_baseline"])),
+        (f"predictor of {report['energies']} energies", *agreement_cells(held_out["energy_j"])),
     ]
     if front["front_prediction"] is not None:
         rows.append(("predictor, measured front", *agreement_cells(front["front_prediction"])))

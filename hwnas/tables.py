@@ -95,7 +95,12 @@ def calibration_table(report: Document) -> Table:
     held_out = report.get("held_out")
     if held_out is None:
         return table
-    for label, key in (("predictor", "latency_s"), ("MACs alone", "macs_baseline")):
+    rows = (
+        ("latency", "latency_s"),
+        ("latency by MACs alone", "macs_baseline"),
+        (f"energy ({report['energies']})", "energy_j"),
+    )
+    for label, key in rows:
         table.add_row(label, *agreement_cells(held_out[key]))
     table.caption = (
         f"{held_out['interval_coverage']:.0%} of latencies inside the 90 % interval; "

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         measure_network,
     )
     from latency_predictors.energy import EnergyRange, learned_energy, modelled_energy
+    from latency_predictors.energy_fit import fit_energy_model
     from latency_predictors.metrics import Agreement, agreement
     from latency_predictors.target_predictors import PredictedCosts, TargetPredictors
 
@@ -41,6 +42,7 @@ _HOME = {
     "EnergyRange": "energy",
     "learned_energy": "energy",
     "modelled_energy": "energy",
+    "fit_energy_model": "energy_fit",
     "Agreement": "metrics",
     "agreement": "metrics",
     "PredictedCosts": "target_predictors",
@@ -62,6 +64,7 @@ __all__ = [
     "EnergyRange",
     "learned_energy",
     "modelled_energy",
+    "fit_energy_model",
     "Agreement",
     "agreement",
     "PredictedCosts",

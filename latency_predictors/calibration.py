@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from latency_predictors._types import Graph
 from latency_predictors.coverage import covering_architectures, distinct_architectures
 from latency_predictors.energy import modelled_energy
+from latency_predictors.energy_fit import fit_energy_model
 from latency_predictors.features import graph_macs
 from latency_predictors.metrics import Agreement, agreement
 from latency_predictors.prior_residual import PriorResidualPredictor
@@ -161,6 +162,9 @@ def calibrate(
         )
     predictors = fit_predictors(target.spec, [*fit_on, *judge_on])
     report["energies"] = predictors.energy_provenance
+    if predictors.energy_provenance == "measured":
+        fitted = fit_energy_model([*fit_on, *judge_on])
+        report["energy_model"] = fitted.model_dump()
     predictors.report = report
     return predictors
 

@@ -30,6 +30,7 @@ PUBLIC = {
         CostPredictor Graph Prediction UnknownWorkloadError
         CalibrationError NotMeasuredError MeasuredArchitecture calibrate fit_predictors
         measure_architecture measure_network EnergyRange learned_energy modelled_energy
+        fit_energy_model
         Agreement agreement PredictedCosts TargetPredictors
     """,
 }
