@@ -1,4 +1,4 @@
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -8,31 +8,8 @@ import pytest
 from targets.meters import MeterError, PowerSampler
 from targets.meters.hwmon import Chip, Hwmon
 from targets.meters.registry import check_options
+from tests.unit.targets.meters.emulators import JETSON, add_sensor
 
-JETSON = {
-    "name": "ina3221",
-    "in1_label": "VDD_IN",
-    "in2_label": "VDD_CPU_GPU_CV",
-    "in3_label": "VDD_SOC",
-    "in1_input": 5032,
-    "curr1_input": 912,
-    "shunt1_resistor": 5000,
-    "in2_input": 5024,
-    "curr2_input": 200,
-    "shunt2_resistor": 5000,
-    "in3_input": 5024,
-    "curr3_input": 300,
-    "shunt3_resistor": 5000,
-    # shunt voltages in microvolts and the sum of currents: no rails
-    "in4_input": 4560,
-    "in5_input": 1000,
-    "in6_input": 1500,
-    "in7_label": "sum of shunt voltages",
-    "in7_input": 7060,
-    "curr4_input": 1412,
-    "samples": 1,
-    "update_interval": 7,
-}
 BREAKOUT = {
     "name": "ina226",
     "in0_input": 5,
@@ -42,20 +19,6 @@ BREAKOUT = {
     "shunt_resistor": 100_000,
     "update_interval": 35,
 }
-
-
-def add_sensor(
-    root: Path, number: int, files: Mapping[str, object], address: str = "1-0040"
-) -> Path:
-    """Make a sensor as Linux shows it: its folder links to its device on the bus."""
-    device = root / "devices" / "i2c-1" / address
-    device.mkdir(parents=True)
-    folder = root / "class" / "hwmon" / f"hwmon{number}"
-    folder.mkdir(parents=True)
-    (folder / "device").symlink_to(device)
-    for name, value in files.items():
-        (folder / name).write_text(f"{value}\n")
-    return folder
 
 
 def power_w(meter: PowerSampler, n: int = 3) -> np.ndarray:

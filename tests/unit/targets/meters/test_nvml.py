@@ -1,72 +1,27 @@
 import sys
-from types import ModuleType
 
-import pynvml
 import pytest
 
 from targets.meters import MeterError
 from targets.meters.nvml import Nvml
-
-
-class Driver(ModuleType):
-    """Stands for the module ``pynvml`` and an NVIDIA driver, after NVML's reference manual.
-
-    Functions raise the errors of the real module.
-    """
-
-    NVMLError = pynvml.NVMLError
-
-    def __init__(self, counters_mj: list[int]) -> None:
-        super().__init__("pynvml")
-        self.counters_mj = counters_mj
-        self.loaded = True
-        self.supported = True
-        self.n_users = 0
-
-    def nvmlInit(self) -> None:  # noqa: N802
-        if not self.loaded:
-            raise pynvml.NVMLError(pynvml.NVML_ERROR_DRIVER_NOT_LOADED)
-        self.n_users += 1
-
-    def nvmlShutdown(self) -> None:  # noqa: N802
-        if self.n_users == 0:
-            raise pynvml.NVMLError(pynvml.NVML_ERROR_UNINITIALIZED)
-        self.n_users -= 1
-
-    def nvmlDeviceGetCount(self) -> int:  # noqa: N802
-        return len(self.counters_mj)
-
-    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:  # noqa: N802
-        if not 0 <= index < len(self.counters_mj):
-            raise pynvml.NVMLError(pynvml.NVML_ERROR_INVALID_ARGUMENT)
-        return index
-
-    def nvmlDeviceGetName(self, handle: int) -> bytes:  # noqa: N802
-        return b"NVIDIA T4"
-
-    def nvmlDeviceGetTotalEnergyConsumption(self, handle: int) -> int:  # noqa: N802
-        if not self.loaded:
-            raise pynvml.NVMLError(pynvml.NVML_ERROR_GPU_IS_LOST)
-        if not self.supported:
-            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
-        return self.counters_mj[handle]
+from tests.unit.targets.meters.emulators import NvmlDriver
 
 
 @pytest.fixture
-def driver(monkeypatch: pytest.MonkeyPatch) -> Driver:
-    stub = Driver([9_000_000, 70_000])
+def driver(monkeypatch: pytest.MonkeyPatch) -> NvmlDriver:
+    stub = NvmlDriver([9_000_000, 70_000])
     monkeypatch.setitem(sys.modules, "pynvml", stub)
     return stub
 
 
-def test_joules_are_millijoules_since_it_was_opened(driver: Driver) -> None:
+def test_joules_are_millijoules_since_it_was_opened(driver: NvmlDriver) -> None:
     meter = Nvml()
     assert meter.joules() == 0
     driver.counters_mj[0] += 12_345
     assert meter.joules() == pytest.approx(12.345, abs=1e-6)
 
 
-def test_a_gpu_is_chosen_by_its_index(driver: Driver) -> None:
+def test_a_gpu_is_chosen_by_its_index(driver: NvmlDriver) -> None:
     meter = Nvml(index=1)
     driver.counters_mj[0] += 5_000
     driver.counters_mj[1] += 250
@@ -75,7 +30,7 @@ def test_a_gpu_is_chosen_by_its_index(driver: Driver) -> None:
     assert "NVIDIA T4" in meter.info.scope
 
 
-def test_a_counter_that_goes_back_is_an_error(driver: Driver) -> None:
+def test_a_counter_that_goes_back_is_an_error(driver: NvmlDriver) -> None:
     """Even where it is still above what it was when the meter was opened."""
     meter = Nvml()
     driver.counters_mj[0] += 5_000
@@ -85,21 +40,21 @@ def test_a_counter_that_goes_back_is_an_error(driver: Driver) -> None:
         meter.joules()
 
 
-def test_a_gpu_that_is_lost_in_mid_run_is_told(driver: Driver) -> None:
+def test_a_gpu_that_is_lost_in_mid_run_is_told(driver: NvmlDriver) -> None:
     meter = Nvml()
     driver.loaded = False
     with pytest.raises(MeterError, match="nvml:0: GPU is lost"):
         meter.joules()
 
 
-def test_a_gpu_that_is_not_there_is_told_with_their_number(driver: Driver) -> None:
+def test_a_gpu_that_is_not_there_is_told_with_their_number(driver: NvmlDriver) -> None:
     with pytest.raises(MeterError, match="nvml: GPU 2 of 2: Invalid Argument") as error:
         Nvml(index=2)
     assert "nvidia-smi -L" in error.value.fix
     assert driver.n_users == 0
 
 
-def test_a_gpu_without_a_counter_is_told_what_has_one(driver: Driver) -> None:
+def test_a_gpu_without_a_counter_is_told_what_has_one(driver: NvmlDriver) -> None:
     driver.supported = False
     with pytest.raises(MeterError, match="nvml: GPU 0 of 2: Not Supported") as error:
         Nvml()
@@ -107,7 +62,7 @@ def test_a_gpu_without_a_counter_is_told_what_has_one(driver: Driver) -> None:
     assert driver.n_users == 0
 
 
-def test_a_missing_driver_is_told(driver: Driver) -> None:
+def test_a_missing_driver_is_told(driver: NvmlDriver) -> None:
     driver.loaded = False
     with pytest.raises(MeterError, match=r"nvml: Driver Not Loaded") as error:
         Nvml()
@@ -121,7 +76,7 @@ def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
     assert error.value.fix == "pip install 'hwnas[meters]'"
 
 
-def test_closing_lets_go_of_the_driver_once(driver: Driver) -> None:
+def test_closing_lets_go_of_the_driver_once(driver: NvmlDriver) -> None:
     meter = Nvml()
     assert driver.n_users == 1
     meter.close()
@@ -129,6 +84,6 @@ def test_closing_lets_go_of_the_driver_once(driver: Driver) -> None:
     assert driver.n_users == 0
 
 
-def test_its_register_never_comes_round(driver: Driver) -> None:
+def test_its_register_never_comes_round(driver: NvmlDriver) -> None:
     """64 bits of millijoules last half a million years at 1 kW."""
     assert Nvml().wrap_s == float("inf")

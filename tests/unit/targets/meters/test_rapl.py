@@ -10,29 +10,7 @@ from hypothesis import strategies as st
 
 from targets.meters import MeterError
 from targets.meters.rapl import Rapl
-
-RANGE_UJ = 262_143_328_850  # of a Core processor: 2^32 - 1 units of 2^-14 J
-
-
-class Zone:
-    """A powercap zone as Linux shows it; children lie beside their parents, as in sysfs."""
-
-    def __init__(
-        self, root: Path, number: str, name: str, start_uj: int = 0, range_uj: int = RANGE_UJ
-    ) -> None:
-        self.folder = root / "class" / "powercap" / number
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.range_uj = range_uj
-        (self.folder / "name").write_text(f"{name}\n")
-        (self.folder / "max_energy_range_uj").write_text(f"{range_uj}\n")
-        self.set(start_uj)
-
-    def set(self, energy_uj: int) -> None:
-        self.energy_uj = energy_uj
-        (self.folder / "energy_uj").write_text(f"{energy_uj}\n")
-
-    def draw(self, uj: int) -> None:
-        self.set((self.energy_uj + uj) % self.range_uj)
+from tests.unit.targets.meters.emulators import Zone
 
 
 def test_joules_are_microjoules_since_it_was_opened(tmp_path: Path) -> None:

@@ -1,5 +1,3 @@
-import threading
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -9,14 +7,13 @@ import pytest
 from targets.meters import MeterError, PowerSamples
 from targets.meters import trace as trace_module
 from targets.meters.trace import RecordedTrace
-
-HEAD = "t_s,power_w\n0.00,1.5\n0.01,1.5\n0.02,1.5\n"
+from tests.unit.targets.meters.emulators import RECORDING, MeterSoftware, append
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "recording.csv"
-    path.write_text(HEAD)
+    path.write_text(RECORDING)
     return path
 
 
@@ -24,11 +21,6 @@ def file(tmp_path: Path) -> Path:
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not wait for the clocks to settle, where a test is not about them."""
     monkeypatch.setattr(trace_module, "_SETTLE_S", 0.0)
-
-
-def append(path: Path, text: str) -> None:
-    with path.open("a") as file:
-        file.write(text)
 
 
 def read(stream: Iterator[PowerSamples], n: int) -> PowerSamples:
@@ -44,45 +36,18 @@ def read(stream: Iterator[PowerSamples], n: int) -> PowerSamples:
     )
 
 
-class Software(threading.Thread):
-    """Appends what a meter measures, by a clock of its own that is 1000 s ahead.
-
-    Args:
-        path: Of the file.
-        n_rows: That are written at once.
-    """
-
-    def __init__(self, path: Path, n_rows: int) -> None:
-        super().__init__(daemon=True)
-        self.path, self.n_rows = path, n_rows
-        self.measured: list[tuple[float, float]] = []
-        self.stop = threading.Event()
-
-    def run(self) -> None:
-        rows = ""
-        while not self.stop.wait(0.002):
-            now_s = time.monotonic()
-            power_w = 1 + len(self.measured) % 7
-            self.measured.append((now_s, power_w))
-            rows += f"{now_s + 1000!r},{power_w}\n"
-            if len(self.measured) % self.n_rows == 0:
-                append(self.path, rows)
-                rows = ""
-
-
 @pytest.mark.parametrize("n_rows", [1, 50])
 def test_rows_that_are_appended_keep_their_distances_on_this_computer_s_clock(
     file: Path, n_rows: int
 ) -> None:
     """By how much all are late is one number, not below 0 and small: rows cannot come early."""
-    software = Software(file, n_rows)
+    software = MeterSoftware(file, n_rows, (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0))
     stream = RecordedTrace(path=str(file)).stream()
     software.start()
     try:
         samples = read(stream, 300)
     finally:
-        software.stop.set()
-        software.join()
+        software.stop()
     measured_s, power_w = np.array(software.measured[: len(samples.t_s)]).T
     late_s = samples.t_s - measured_s
     assert np.ptp(late_s) < 1e-6  # rounding of times of 1e3 s or more
