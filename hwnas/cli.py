@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn, Optional
 
@@ -28,6 +29,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(targets_app, name="targets")
+
+
+class SweepAxis(StrEnum):
+    """What ``measure --sweep`` varies."""
+
+    FREQUENCY = "frequency"
+
 
 Predictors = Annotated[Path, typer.Option(help="Folder of calibrated predictors.")]
 
@@ -216,9 +224,18 @@ def measure(
         Optional[Path],  # noqa: UP045
         typer.Option(help="Experiment file whose section product gives battery days and more."),
     ] = None,
+    sweep: Annotated[
+        Optional[SweepAxis],  # noqa: UP045
+        typer.Option(help="Measure at every operating point of the target."),
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Measure latency, energy, flash and RAM of any ONNX model on a target."""
+    if sweep is not None:
+        if product is not None:
+            raise UserError("--product: not with --sweep; measure one operating point with it")
+        _sweep(target, model, json_)
+        return
     from hwnas.config import load_product
     from hwnas.measuring import measure as run_measure
     from hwnas.tables import measurement_table
@@ -286,6 +303,18 @@ def doctor(json_: Json = False) -> None:
         console().print(findings_table(findings))
     if not all(finding.ok for finding in findings):
         raise typer.Exit(3)
+
+
+def _sweep(target: str, model: Path, json_: bool) -> None:
+    from hwnas.sweeping import sweep_frequency
+    from hwnas.tables import sweep_table
+
+    with _progress() as progress:
+        result = sweep_frequency(target, model, progress=progress).to_dict()
+    if json_:
+        print_json(result)
+    else:
+        console().print(sweep_table(result))
 
 
 def _progress() -> ConsoleProgress:

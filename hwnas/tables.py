@@ -160,6 +160,61 @@ def measurement_table(measurement: Document) -> Table:
     return table
 
 
+def sweep_table(sweep: Document) -> Table:
+    """Return one row per operating point of a target, those that were refused too."""
+    table = Table(title=f"Operating points of {sweep['target']}")
+    for heading in ("point", "clock, wanted", "reached", "latency", "interval", "P99"):
+        table.add_column(heading, justify="left" if heading == "point" else "right")
+    energies = [s for s in ENERGY_METRICS if s.key in _SWEPT_ENERGIES]
+    for shown in energies:
+        table.add_column(shown.label, justify="right")
+    table.add_column("remarks")
+    rows = [sweep["as_configured"], *sweep["points"]]
+    for row in rows:
+        clocks = (_clock(row["requested_khz"]), _clock(row.get("reached_khz")))
+        name = escape(row["point"] or "as configured")
+        if row["refused"]:
+            blank = [""] * (len(_SWEPT_ENERGIES) + 3)
+            table.add_row(name, *clocks, *blank, f"[red]{escape(row['refused'])}[/]")
+            continue
+        latency = row["latency_s"]
+        interval = f"{_seconds(latency['low'])} to {_seconds(latency['high'])}"
+        table.add_row(
+            name,
+            *clocks,
+            _seconds(latency["value"]),
+            interval,
+            _seconds(latency["p99"]),
+            *(s.show(row[s.key]["value"]) if s.key in row else "-" for s in energies),
+            _remarks(row),
+        )
+    reasons = dict.fromkeys(r["energy_not_measured_because"] for r in rows if not r["refused"])
+    beside = [f"no energy: {escape(reason)}" for reason in reasons if reason]
+    beside += [_pick_text(label, sweep[key]) for label, key in _PICKS if sweep[key]]
+    table.caption = "\n".join(beside)
+    return table
+
+
+_SWEPT_ENERGIES = ("energy_j", "energy_net_j", "inferences_per_joule")
+_PICKS = (("least energy per inference", "least_energy"), ("fastest", "fastest"))
+
+
+def _clock(khz: int | None) -> str:
+    return "-" if khz is None else engineering(1e3 * khz, "Hz")
+
+
+def _remarks(row: Document) -> str:
+    """Return the row's flags, and where its energy comes from."""
+    origins = [f"energy {row['energy_j']['provenance']}"] if "energy_j" in row else []
+    return ", ".join([*row["flags"], *origins])
+
+
+def _pick_text(label: str, pick: Document) -> str:
+    others = ", ".join(pick["not_told_apart"])
+    tied = f" (not told apart from {others})" if others else ""
+    return escape(f"{label}: {pick['point']}{tied}")
+
+
 def targets_table(specs: Sequence[TargetSpec]) -> Table:
     """Return one row per target."""
     table = Table("target", "backend", "latency is", "description")

@@ -7,7 +7,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from targets.spec import load_spec
+from targets.spec import TargetSpec, load_spec
 
 if TYPE_CHECKING:
     from targets._types import Target
@@ -21,18 +21,18 @@ _BUILT_IN = {
 }
 
 
-def create(name_or_path: str | Path, cache_dir: Path | None = None) -> Target:
+def create(target: str | Path | TargetSpec, cache_dir: Path | None = None) -> Target:
     """Make a target; nothing is started before its first use.
 
     Args:
-        name_or_path: A packaged target, or the path of a YAML file.
+        target: A packaged target, the path of a YAML file, or a description.
         cache_dir: Where artifacts and measurements are kept; by default
             ``$HWNAS_CACHE``, else ``hwnas`` in the user's cache folder.
 
     Raises:
         ValueError: If there is no such target, or its description or backend is wrong.
     """
-    spec = load_spec(name_or_path)
+    spec = target if isinstance(target, TargetSpec) else load_spec(target)
     backend = _backend(spec.backend)
     if backend is None:
         raise ValueError(
@@ -40,8 +40,8 @@ def create(name_or_path: str | Path, cache_dir: Path | None = None) -> Target:
             f"Known: {', '.join(backend_names())}. "
             f"A plug-in registers its own in the entry-point group {ENTRY_POINT_GROUP!r}."
         )
-    target: Target = backend(spec, cache_dir=cache_dir)
-    return target
+    made: Target = backend(spec, cache_dir=cache_dir)
+    return made
 
 
 def backend_names() -> tuple[str, ...]:
