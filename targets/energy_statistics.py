@@ -122,8 +122,17 @@ def _gross_error_j(trials: Sequence[EnergyTrial]) -> float:
 
 
 def _net_error_j(trials: Sequence[EnergyTrial]) -> float:
-    return _quadratic_mean(
-        [np.hypot(t.active_error_w, t.idle_error_w) * t.latency_s for t in trials]
+    """Return the standard error of a trial's net energy, as far as trials know it themselves.
+
+    An idle power that wanders at random, known at both ends of a loop, is in the middle of it
+    uncertain by half of the standard deviation of its change across the loop.
+    """
+    wander_w = _quadratic_mean([t.idle_after_w - t.idle_before_w for t in trials]) / 2
+    return float(
+        np.hypot(
+            _quadratic_mean([t.active_error_w * t.latency_s for t in trials]),
+            _quadratic_mean([np.hypot(t.idle_error_w, wander_w) * t.latency_s for t in trials]),
+        )
     )
 
 

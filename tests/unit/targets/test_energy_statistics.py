@@ -86,13 +86,14 @@ def test_an_offset_of_the_meter_blurs_the_gross_energy_and_cancels_in_the_net() 
 
 
 def test_a_change_of_idle_power_blurs_the_net_energy_only() -> None:
-    """A quarter of 0.04 W as a uniform limit, relative to 3 W."""
+    """Of 0.04 W: half as each trial's standard error, a quarter as a uniform limit, of 3 W."""
     moved = trial(idle_before_w=1.98, idle_after_w=2.02)
     found = energies([moved, moved], [meter()], EnergyConfig())
     assert found.gross_j is not None
     assert found.net_j is not None
     assert half_width(found.gross_j) == pytest.approx(0, abs=1e-9)
-    assert half_width(found.net_j) == pytest.approx(1.96 * 0.01 / math.sqrt(3) / 3)
+    half_w = 1.96 * math.hypot(0.02 / math.sqrt(2), 0.01 / math.sqrt(3))
+    assert half_width(found.net_j) == pytest.approx(half_w / 3)
 
 
 def test_a_net_energy_that_is_not_known_well_is_refused_where_the_gross_is_fine() -> None:
