@@ -61,7 +61,8 @@ class Hwmon:
     Args:
         chip: As in the sensor's ``name``.
         label: Of the rail, as in ``inN_label``; where it has none, the sensor's address on its
-            bus, such as ``1-0040``. Not needed where there is only one.
+            bus, such as ``1-0040``, and ``:N`` if it has several. Not needed where there is
+            only one.
         period_s: Mean time between two readings; by default as long as the chip takes for a
             new value, and at least 10 ms.
         root: Of sysfs.
@@ -132,12 +133,14 @@ class _Rail:
 
     @property
     def name(self) -> str:
-        """Its label, else the sensor's address, else the sensor's folder."""
+        """Its label, else the sensor's address or folder, and the channel if it has several."""
         label = self.folder / f"in{self.number}_label"
         if label.exists():
             return _text(label)
         device = self.folder / "device"
-        return device.resolve().name if device.exists() else self.folder.name
+        sensor = device.resolve().name if device.exists() else self.folder.name
+        several = (self.folder / "curr2_input").exists()
+        return f"{sensor}:{self.number}" if several else sensor
 
     @property
     def has_power(self) -> bool:

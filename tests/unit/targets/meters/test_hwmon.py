@@ -110,6 +110,14 @@ def test_two_sensors_without_labels_are_told_apart_by_address(tmp_path: Path) ->
     assert power_w(meter) == pytest.approx(2.0)
 
 
+def test_channels_without_labels_are_told_apart_by_number(tmp_path: Path) -> None:
+    add_sensor(tmp_path, 3, {k: v for k, v in JETSON.items() if "label" not in k})
+    meter = Hwmon(chip="ina3221", label="1-0040:2", root=str(tmp_path))
+    assert power_w(meter) == pytest.approx(5.024 * 0.2)
+    with pytest.raises(MeterError, match="ina3221: 1-0040:1, 1-0040:2, 1-0040:3; got None"):
+        Hwmon(chip="ina3221", root=str(tmp_path))
+
+
 def test_one_rail_is_one_rail_however_it_was_asked_for(tmp_path: Path) -> None:
     add_sensor(tmp_path, 1, BREAKOUT)
     rails = {Hwmon(chip="ina226", label=x, root=str(tmp_path)).info.rail for x in (None, "1-0040")}
