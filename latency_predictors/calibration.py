@@ -16,6 +16,7 @@ from latency_predictors.energy import modelled_energy
 from latency_predictors.energy_fit import fit_energy_model
 from latency_predictors.features import graph_macs
 from latency_predictors.metrics import Agreement, agreement
+from latency_predictors.operating_point import CLOCK_EXPONENTS, relative_clock
 from latency_predictors.prior_residual import PriorResidualPredictor
 from latency_predictors.target_predictors import METRICS, TargetPredictors
 from search_spaces import Architecture, SearchSpace
@@ -239,14 +240,24 @@ def measure_network(
     return MeasuredArchitecture(arch, graphs, tuple(measurements))
 
 
-def fit_predictors(spec: TargetSpec, measured: Sequence[MeasuredArchitecture]) -> TargetPredictors:
+def fit_predictors(
+    spec: TargetSpec, measured: Sequence[MeasuredArchitecture], highest_khz: int | None = None
+) -> TargetPredictors:
     """Fit one predictor per metric to the stages of measured architectures.
 
     Energies are learned as power meters measured them, or, where they did not measure every
     stage, as modelled from the measured latencies: never from both.
 
+    Args:
+        spec: Of the target.
+        measured: What to learn from.
+        highest_khz: The device's highest clock, where it was measured at several pinned ones:
+            latency and energy are then learned as functions of the clock.
+
     Raises:
-        NotMeasuredError: If one of the measurements is emulated.
+        NotMeasuredError: If one of the measurements is emulated, or energies at several
+            clocks are modelled: the model of a target holds at one voltage.
+        ValueError: If a clock is wanted and was not pinned, or not kept.
     """
     for item in measured:
         for measurement in item.measurements:
@@ -261,9 +272,18 @@ def fit_predictors(spec: TargetSpec, measured: Sequence[MeasuredArchitecture]) -
         "flash_bytes": [m.flash_bytes for m in stages],
         "peak_ram_bytes": [m.peak_ram_bytes for m in stages],
     }
+    clocks = None if highest_khz is None else [relative_clock(m, highest_khz) for m in stages]
+    if clocks is not None and provenance == "modelled":
+        raise NotMeasuredError(
+            f"target {spec.name!r}: its energy model holds at one voltage, and the measurements "
+            "are of several clocks. Attach a power meter"
+        )
     fitted = {
         metric: PriorResidualPredictor(metric).fit(
-            graphs, np.asarray(values[metric], dtype=np.float64), groups
+            graphs,
+            np.asarray(values[metric], dtype=np.float64),
+            groups,
+            clocks if len(CLOCK_EXPONENTS[metric]) > 1 else None,
         )
         for metric in METRICS
     }

@@ -22,6 +22,7 @@ from latency_predictors.features import (
     peak_activations,
     shape_features,
 )
+from latency_predictors.operating_point import checked_clocks, over_clocks
 
 CONFIDENCE = 0.9
 _FOLDS = 8
@@ -62,15 +63,28 @@ class PriorResidualPredictor:
         if metric not in PRIOR_FEATURES:
             raise ValueError(f"metric must be one of {sorted(PRIOR_FEATURES)}. Got {metric!r}.")
         self.metric = metric
+        self.clocked = False
 
     def fit(
-        self, graphs: Sequence[Graph], values: NDArray[np.float64], groups: Sequence[str]
+        self,
+        graphs: Sequence[Graph],
+        values: NDArray[np.float64],
+        groups: Sequence[str],
+        relative_clocks: Sequence[float] | None = None,
     ) -> Self:
         """Learn from n measured graphs; see `CostPredictor.fit`.
+
+        Args:
+            graphs: n measured graphs.
+            values: Shape ``(n,)``, positive.
+            groups: Length n.
+            relative_clocks: Length n: clock each was measured at, relative to the device's
+                highest. Without them all were measured at one, and it is no feature.
 
         Raises:
             ValueError: For fewer than 4 groups, or a value that is not positive and finite.
         """
+        self.clocked = relative_clocks is not None
         values = np.asarray(values, dtype=np.float64)
         if not np.all((values > 0) & (values < np.inf)):
             raise ValueError(f"{self.metric} of a measured graph must be positive and finite")
@@ -78,7 +92,7 @@ class PriorResidualPredictor:
         if n_groups < 4:
             raise ValueError(f"needs measurements of at least 4 architectures. Got {n_groups}.")
         self.operators_ = operators(graphs)
-        additive, shape = self._prior_matrix(graphs), shape_features(graphs, self.operators_)
+        additive, shape = self._features(graphs, relative_clocks)
         errors, stds = self._cross_validate(additive, shape, values, np.asarray(groups))
         # floored by the typical error: from few samples a Gaussian process may be sure of
         # itself without reason, and dividing by its deviation alone would know no bounds
@@ -91,11 +105,26 @@ class PriorResidualPredictor:
         self._train_shape, self._train_log_ratio = shape, self._log_ratio(additive, values)
         return self
 
-    def predict(self, graphs: Sequence[Graph]) -> list[Prediction]:
-        """Predict the cost of each graph; see `CostPredictor.predict`."""
+    def predict(
+        self, graphs: Sequence[Graph], relative_clocks: Sequence[float] | None = None
+    ) -> list[Prediction]:
+        """Predict the cost of each graph; see `CostPredictor.predict`.
+
+        Args:
+            graphs: n graphs.
+            relative_clocks: Length n, where the predictor was fitted to several clocks.
+
+        Raises:
+            ValueError: If clocks are missing, or the predictor knows none.
+        """
         if not graphs:
             return []
-        additive, shape = self._prior_matrix(graphs), shape_features(graphs, self.operators_)
+        if self.clocked != (relative_clocks is not None):
+            raise ValueError(
+                f"{self.metric}: fitted to {'several clocks' if self.clocked else 'one clock'}, "
+                f"{'none' if self.clocked else 'some'} given in relative_clocks"
+            )
+        additive, shape = self._features(graphs, relative_clocks)
         mean, log_std = self._predict_log(additive, shape)
         log_std = np.hypot(log_std, self.typical_error_) * self.std_scale_
         half = self.quantile_ * log_std
@@ -122,6 +151,7 @@ class PriorResidualPredictor:
             "scale": self._scale.tolist(),
             "train_shape": self._train_shape.tolist(),
             "train_log_ratio": self._train_log_ratio.tolist(),
+            **({"clocked": True} if self.clocked else {}),
         }
 
     @classmethod
@@ -136,8 +166,10 @@ class PriorResidualPredictor:
         self.typical_error_ = float(state["typical_error"])
         self.std_scale_, self.quantile_ = float(state["std_scale"]), float(state["quantile"])
         n = len(state["train_log_ratio"])
-        n_shape = shape_features((), self.operators_).shape[1]
-        self._prior = _array(state, "prior", (self._prior_matrix(()).shape[1],))
+        self.clocked = state.get("clocked") is True
+        prior, shape = self._features((), () if self.clocked else None)
+        n_shape = shape.shape[1]
+        self._prior = _array(state, "prior", (prior.shape[1],))
         self._center, self._scale = (_array(state, k, (n_shape,)) for k in ("center", "scale"))
         self._train_shape = _array(state, "train_shape", (n, n_shape))
         self._train_log_ratio = _array(state, "train_log_ratio", (n,))
@@ -146,6 +178,16 @@ class PriorResidualPredictor:
         self._gp = GaussianProcessRegressor(kernel, optimizer=None)
         self._gp.fit((self._train_shape - self._center) / self._scale, self._train_log_ratio)
         return self
+
+    def _features(
+        self, graphs: Sequence[Graph], relative_clocks: Sequence[float] | None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the columns of the prior, and those of the residual."""
+        prior, shape = self._prior_matrix(graphs), shape_features(graphs, self.operators_)
+        if relative_clocks is None:
+            return prior, shape
+        clocks = checked_clocks(relative_clocks, len(graphs))
+        return over_clocks(prior, clocks, self.metric), np.column_stack([shape, np.log(clocks)])
 
     def _prior_matrix(self, graphs: Sequence[Graph]) -> NDArray[np.float64]:
         names = PRIOR_FEATURES[self.metric]

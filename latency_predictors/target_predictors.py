@@ -60,14 +60,33 @@ class TargetPredictors:
         self.predictors = dict(predictors)
         self.report = dict(report)
 
-    def predict(self, architectures: Sequence[Sequence[Graph]]) -> list[PredictedCosts]:
+    @property
+    def clocked(self) -> bool:
+        """Whether it was fitted to several clocks, so that predicting needs one."""
+        return any(predictor.clocked for predictor in self.predictors.values())
+
+    def predict(
+        self, architectures: Sequence[Sequence[Graph]], relative_clock: float | None = None
+    ) -> list[PredictedCosts]:
         """Predict the costs of architectures, each given as the graphs of its stages.
+
+        Args:
+            architectures: What to predict.
+            relative_clock: Clock of the device, relative to its highest, where the
+                predictors were fitted to several.
 
         Raises:
             UnknownWorkloadError: If a graph holds an operator not calibrated.
+            ValueError: If the clock is missing, or the predictors know none.
         """
         flat = [graph for stages in architectures for graph in stages]
-        by_metric = {name: self.predictors[name].predict(flat) for name in METRICS}
+        if relative_clock is not None and not self.clocked:
+            raise ValueError(f"{self.target}: fitted to one clock, got {relative_clock:g}")
+        clocks = None if relative_clock is None else [relative_clock] * len(flat)
+        by_metric = {
+            name: predictor.predict(flat, clocks if predictor.clocked else None)
+            for name, predictor in ((name, self.predictors[name]) for name in METRICS)
+        }
         costs, start = [], 0
         for stages in architectures:
             part = slice(start, start + len(stages))

@@ -8,7 +8,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from targets import (
     Artifact,
@@ -24,6 +26,7 @@ from targets.device_files import LocalFiles
 from targets.device_state import device_state
 from targets.testing import FakeSystem, run_onnxruntime
 
+Inputs = Sequence[NDArray[np.float32]]
 CLOCKS_KHZ = (600_000, 900_000, 1_200_000, 1_500_000, 1_800_000)
 CYCLES, MEMORY_S = 1.2e6, 4e-4
 POLICY = "sys/devices/system/cpu/cpufreq/policy0"
@@ -144,14 +147,14 @@ class _Session:
         self._target, self._artifact = target, artifact
         self.files = target.files
 
-    def run(self, inputs: Arrays) -> Arrays:
+    def run(self, inputs: Inputs) -> Arrays:
         return run_onnxruntime(onnx.load(self._artifact.path), inputs)
 
-    def time(self, inputs: Arrays, n_inferences: int) -> tuple[float, ...]:
+    def time(self, inputs: Inputs, n_inferences: int) -> tuple[float, ...]:
         self._target.timed += 1
         return (latency_s(self._target.clock_khz()),) * n_inferences
 
-    def loop(self, inputs: Arrays, n_per_block: int, n_blocks: int) -> tuple[float, ...]:
+    def loop(self, inputs: Inputs, n_per_block: int, n_blocks: int) -> tuple[float, ...]:
         return self.time(inputs, n_blocks)
 
     def meter_channel(self) -> None:
