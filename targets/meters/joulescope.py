@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ from targets.meters.sample_clock import SampleClock
 
 _RATE_HZ = 10_000
 _PIECE_S = 0.1
-_SILENCE_S = 2.0
+_SILENCE_S = 1.0
 _BUFFER_S = 15
 _GAIN_ERROR = 0.01
 _RESOLUTION_A = 1.5e-9
@@ -86,7 +87,7 @@ class Joulescope:
             for name, value in parameters.items():
                 self._device.parameter_set(name, value)
         except Exception as error:  # the driver's errors share no type
-            self._device.close()
+            self.close()
             raise MeterError(
                 f"joulescope: {self._device}: {' '.join(str(error).split())}",
                 "close its own program; on Linux, install the driver's udev rules",
@@ -146,7 +147,8 @@ class Joulescope:
 
     def close(self) -> None:
         """Let go of it."""
-        self._device.close()
+        with suppress(Exception):  # an instrument that is gone cannot be closed
+            self._device.close()
 
 
 @dataclass(frozen=True)

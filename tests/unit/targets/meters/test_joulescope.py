@@ -1,8 +1,11 @@
 """The driver against an object with the documented interface of the maker's driver."""
 
 import sys
+import threading
 import time
+from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,73 +14,125 @@ from targets.meters import MeterError, PowerSampler, PowerSamples
 from targets.meters.joulescope import Joulescope
 
 RATE_HZ = 10_000
+ALLOWED = {  # joulescope 1.5, "parameters_v1"
+    "sampling_frequency": {10_000, 100_000, 1_000_000},
+    "buffer_duration": {15, 30},
+    "i_range": {"auto", "10 A", "2 A", "180 mA", "18 mA", "1.8 mA", "180 µA", "18 µA"},
+    "v_range": {"15V", "5V", "2V"},
+    "current_lsb": {"normal", "gpi0", "gpi1"},
+    "voltage_lsb": {"normal", "gpi0", "gpi1"},
+}
+
+
+class Buffer:
+    """The newest 15 s of samples, by their numbers; an input changes every 1,000 of them."""
+
+    def __init__(self, power_w: float, lost: range) -> None:
+        self.first = self.end = 0
+        self._power_w, self._lost = power_w, lost
+
+    @property
+    def sample_id_range(self) -> tuple[int, int]:
+        return max(self.first, self.end - 15 * RATE_HZ), self.end
+
+    def samples_get(self, start: int, stop: int, fields: list[str]) -> dict[str, Any]:
+        number = np.arange(start, stop)
+        power = np.full(stop - start, self._power_w, np.float32)
+        power[np.isin(number, self._lost)] = np.nan
+        signals = {
+            "power": {"value": power, "units": "W"},
+            "current_lsb": {"value": (number // 1000 % 2).astype(np.uint8), "units": ""},
+            "voltage_lsb": {"value": (number // 500 % 2).astype(np.uint8), "units": ""},
+        }
+        return {"time": {}, "signals": {name: signals[name] for name in fields}}
 
 
 class Instrument:
-    """As of joulescope 1.5: samples have numbers, and the newest 10 s of them are kept."""
+    """Tells its stream processes of samples from a thread of its own."""
 
     def __init__(self, name: str = "JS220-000123", power_w: float = 1.25) -> None:
         self.name, self.power_w = name, power_w
         self.parameters: dict[str, object] = {}
         self.is_open = False
-        self.lost: set[int] = set()
-        self.stop_after_s = float("inf")
-        self._started: float | None = None
-        self._stop_fn = None
-        self.stream_buffer = self
+        self.first_number = 7_000_000
+        self.lost = range(0)
+        self.unplugged_after_s = float("inf")
+        self.silent = False
+        self.stream_buffer: Buffer | None = None
+        self._processes: list[Any] = []
+        self._streaming = threading.Event()
+        self._stop_fn: Callable[[int, str], None] | None = None
+        self._thread: threading.Thread | None = None
 
     def __str__(self) -> str:
         return self.name
 
     def open(self) -> None:
         self.is_open = True
+        self.stream_buffer = Buffer(self.power_w, self.lost)
 
     def close(self) -> None:
+        self.stop()
         self.is_open = False
+        self.stream_buffer = None
 
     def parameter_set(self, name: str, value: object) -> None:
-        assert self.is_open
+        if value not in ALLOWED[name]:
+            raise KeyError(f"value {value} not allowed for parameter {name}")
         self.parameters[name] = value
 
-    def start(self, stop_fn=None) -> None:
-        self._started, self._stop_fn = time.monotonic(), stop_fn
+    def stream_process_register(self, process: Any) -> None:
+        process.driver_active = True
+        self._processes.append(process)
+
+    def stream_process_unregister(self, process: Any) -> None:
+        process.driver_active = False
+
+    def start(self, stop_fn: Callable[[int, str], None] | None = None) -> None:
+        self._stop_fn = stop_fn
+        self._streaming.set()
+        self._thread = threading.Thread(target=self._stream, daemon=True)
+        self._thread.start()
 
     def stop(self) -> None:
-        self._started = None
+        if self._streaming.is_set():
+            self._streaming.clear()
+            if self._stop_fn:
+                self._stop_fn(0, "")
 
-    @property
-    def sample_id_range(self) -> tuple[int | None, int | None]:
-        passed = time.monotonic() - self._started
-        if passed > self.stop_after_s and self._stop_fn:
-            self._stop_fn(0, "device removed")
-        end = int(passed * RATE_HZ)
-        return (max(0, end - 10 * RATE_HZ), end) if end else (None, None)
-
-    def samples_get(self, start: int, stop: int, fields: list[str]) -> dict[str, object]:
-        power = np.full(stop - start, self.power_w, np.float32)
-        for number in self.lost:
-            if start <= number < stop:
-                power[number - start] = np.nan
-        lsb = (np.arange(start, stop) // 1000 % 2).astype(np.uint8)
-        signals = {"power": {"value": power, "units": "W"}, "current_lsb": {"value": lsb}}
-        return {"signals": {name: signals[name] for name in fields}}
+    def _stream(self) -> None:
+        buffer, began_s = self.stream_buffer, time.monotonic()
+        while self._streaming.is_set() and buffer is not None:
+            time.sleep(0.01)
+            passed_s = time.monotonic() - began_s
+            if passed_s > self.unplugged_after_s:
+                self.close()  # as the driver does with a device that is gone
+                return
+            if self.silent:
+                continue
+            buffer.first = self.first_number
+            buffer.end = self.first_number + int(passed_s * RATE_HZ)
+            for process in self._processes:
+                if process.driver_active:
+                    process.stream_notify(buffer)
 
 
 @pytest.fixture
 def instruments(monkeypatch: pytest.MonkeyPatch) -> list[Instrument]:
     found = [Instrument()]
     monkeypatch.setitem(
-        sys.modules, "joulescope", SimpleNamespace(scan=lambda name=None, config=None: found)
+        sys.modules, "joulescope", SimpleNamespace(scan=lambda name=None, config=None: [*found])
     )
     return found
 
 
 def taken(meter: Joulescope, n: int) -> PowerSamples:
+    """The first n samples, those that are lost included."""
     pieces: list[PowerSamples] = []
     stream = meter.stream()
     for samples in stream:
         pieces.append(samples)
-        if sum(len(p.t_s) for p in pieces) >= n:
+        if sum(len(p.t_s) + p.n_dropped for p in pieces) >= n:
             break
     stream.close()  # type: ignore[attr-defined]
     return PowerSamples(
@@ -89,9 +144,17 @@ def taken(meter: Joulescope, n: int) -> PowerSamples:
 def test_samples_come_at_the_rate_it_was_set_to(instruments: list[Instrument]) -> None:
     meter = Joulescope(current_range="180 mA")
     assert isinstance(meter, PowerSampler)
-    found = taken(meter, 2000)
+    begin = time.monotonic()
+    found = taken(meter, 4000)
+    end = time.monotonic()
     assert np.all(found.power_w == 1.25)
-    assert np.median(np.diff(found.t_s)) == pytest.approx(1e-4, rel=1e-6)
+    assert found.n_dropped == 0
+    # only samples from after the start: those before are of another trial
+    assert begin - 0.02 < found.t_s[0]
+    assert found.t_s[-1] < end
+    steps = np.diff(found.t_s)
+    assert steps.min() > 0.49e-4
+    assert steps.max() < 1.001e-4
     assert instruments[0].parameters["i_range"] == "180 mA"
     assert instruments[0].parameters["sampling_frequency"] == RATE_HZ
     assert meter.info.range_w == pytest.approx(0.18 * 15)
@@ -99,25 +162,102 @@ def test_samples_come_at_the_rate_it_was_set_to(instruments: list[Instrument]) -
     assert not instruments[0].is_open
 
 
-def test_an_input_is_the_marker_where_it_is_wanted(instruments: list[Instrument]) -> None:
-    """The input changes every 1,000 samples."""
-    marker = taken(Joulescope(marker_input=True), 3500).marker
-    assert instruments[0].parameters["current_lsb"] == "gpi0"
-    assert set(np.diff(np.flatnonzero(np.diff(marker.astype(int))))) == {1000}
+@pytest.mark.parametrize(
+    ("number", "parameter", "source", "samples"),
+    [(0, "current_lsb", "gpi0", 1000), (1, "voltage_lsb", "gpi1", 500)],
+)
+def test_an_input_is_the_marker_where_it_is_wanted(
+    instruments: list[Instrument], number: int, parameter: str, source: str, samples: int
+) -> None:
+    meter = Joulescope(marker_input=number)  # type: ignore[arg-type]
+    marker = taken(meter, 3500).marker
+    assert instruments[0].parameters[parameter] == source
+    assert set(np.diff(np.flatnonzero(np.diff(marker.astype(int))))) == {samples}
+    assert meter.info.markers
 
 
-def test_samples_that_the_bus_lost_are_counted_and_left_out(instruments: list[Instrument]) -> None:
-    instruments[0].lost = {700, 701, 702}
+def test_without_a_marker_inputs_do_not_count(instruments: list[Instrument]) -> None:
+    meter = Joulescope()
+    assert not taken(meter, 3000).marker.any()
+    assert not meter.info.markers
+
+
+def test_samples_that_the_bus_lost_are_counted_and_keep_their_place(
+    instruments: list[Instrument],
+) -> None:
+    instruments[0].lost = range(7_000_700, 7_000_740)
     found = taken(Joulescope(), 3000)
-    assert found.n_dropped == 3
+    assert found.n_dropped == 40
     assert np.isfinite(found.power_w).all()
-    assert np.diff(found.t_s).max() == pytest.approx(4e-4, rel=0.3)  # anchors move a little
+    # 41 periods, or half of that where the clock has to be set back
+    assert 20e-4 < np.diff(found.t_s).max() < 41.1e-4
+
+
+def test_it_can_be_started_again_after_a_stop(instruments: list[Instrument]) -> None:
+    meter = Joulescope()
+    for _ in range(3):
+        assert taken(meter, 1500).n_dropped == 0
 
 
 def test_an_instrument_that_is_unplugged_is_an_error(instruments: list[Instrument]) -> None:
-    instruments[0].stop_after_s = 0.2
-    with pytest.raises(MeterError, match=r"it stopped \(device removed\); unplugged"):
-        taken(Joulescope(), 100_000)
+    instruments[0].unplugged_after_s = 0.2
+    meter = Joulescope()
+    with pytest.raises(MeterError, match=r"joulescope:JS220-000123: unplugged\?") as error:
+        taken(meter, 100_000)
+    assert "cable" in error.value.fix
+    meter.close()
+
+
+def test_an_instrument_that_sends_nothing_is_an_error_after_empty_pieces(
+    instruments: list[Instrument],
+) -> None:
+    instruments[0].silent = True
+    sizes: list[int] = []
+    with pytest.raises(MeterError, match="no samples for 1 s"):
+        sizes.extend(len(samples.t_s) for samples in Joulescope().stream())
+    assert len(sizes) >= 5
+
+
+def test_an_instrument_that_cannot_be_opened_is_named(
+    instruments: list[Instrument], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def open_() -> None:
+        raise RuntimeError("device open failed:\n-1")
+
+    monkeypatch.setattr(instruments[0], "open", open_)
+    with pytest.raises(MeterError, match="JS220-000123: device open failed: -1") as error:
+        Joulescope()
+    assert "udev" in error.value.fix
+
+
+def test_small_currents_are_written_in_plain_letters(instruments: list[Instrument]) -> None:
+    Joulescope(current_range="180 uA", voltage_range="2V")
+    assert instruments[0].parameters["i_range"] == "180 µA"
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        (
+            "JS220-000123",
+            {"voltage_range": "5V"},
+            "JS220-000123 has no range '5V'; it is the JS110",
+        ),
+        ("JS220-000123", {"current_range": "2 A"}, "JS220-000123 has no range '2 A'"),
+        (
+            "JS110-000777",
+            {"voltage_range": "2V"},
+            "JS110-000777 has no range '2V'; it is the JS220",
+        ),
+    ],
+)
+def test_a_range_of_the_other_model_is_refused(
+    instruments: list[Instrument], name: str, options: dict[str, Any], message: str
+) -> None:
+    instruments[0].name = name
+    with pytest.raises(MeterError, match=message):
+        Joulescope(**options)
+    assert not instruments[0].is_open
 
 
 def test_no_or_several_instruments_are_named(instruments: list[Instrument]) -> None:
@@ -126,6 +266,8 @@ def test_no_or_several_instruments_are_named(instruments: list[Instrument]) -> N
         Joulescope()
     assert "serial_number" in error.value.fix
     assert taken(Joulescope(serial_number="000777"), 10).power_w[0] == 2.0
+    with pytest.raises(MeterError, match="wanted number 777, found JS220-000123"):
+        Joulescope(serial_number="777")
     instruments.clear()
     with pytest.raises(MeterError, match="found none"):
         Joulescope()

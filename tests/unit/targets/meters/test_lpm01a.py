@@ -153,11 +153,10 @@ def test_it_can_be_started_again_after_a_stop(plug_in: Plug) -> None:
 def test_a_shield_that_stops_sending_is_an_error_after_empty_pieces(
     plug_in: Plug, answer: bool
 ) -> None:
-    shield = plug_in([ENERGY] * 20 * answer)
-    sizes = []
+    meter = Lpm01a(port=plug_in([ENERGY] * 20 * answer).port, voltage_v=3.3)
+    sizes: list[int] = []
     with pytest.raises(MeterError, match="no samples for 1 s"):
-        for samples in Lpm01a(port=shield.port, voltage_v=3.3).stream():
-            sizes.append(len(samples.t_s))
+        sizes.extend(len(samples.t_s) for samples in meter.stream())
     assert len(sizes) >= 5
     assert sizes[-1] == 0
 

@@ -205,10 +205,9 @@ def test_unplugged_in_the_middle_is_an_error_that_says_so(plug_in: Plug) -> None
 
 def test_a_kit_that_stops_sending_is_an_error_after_empty_pieces(plug_in: Plug) -> None:
     meter = Ppk2(port=plug_in(words(500, 3, 2000).tobytes()).port, voltage_v=3.3)
-    sizes = []
+    sizes: list[int] = []
     with pytest.raises(MeterError, match="no samples for 1 s"):
-        for samples in meter.stream():
-            sizes.append(len(samples.t_s))
+        sizes.extend(len(samples.t_s) for samples in meter.stream())
     assert sizes[-1] == 0
     assert len(sizes) >= 5
 
