@@ -43,6 +43,11 @@ class PointResult:
     measured: MeasuredModel | None = None
     refused: str | None = None
 
+    @property
+    def state(self) -> Mapping[str, str | int | float | None]:
+        """Of the device while it was measured."""
+        return self.measured.measurement.device_state if self.measured else {}
+
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready row; without costs where the point was refused."""
         row: dict[str, Any] = {
@@ -52,8 +57,10 @@ class PointResult:
         }
         if self.measured is None:
             return row
-        state = self.measured.measurement.device_state
-        reached = {"reached_khz": _reached_khz(state), "power_mode": state.get("power_mode")}
+        reached = {
+            "reached_khz": self.state.get("after_clock_khz"),
+            "power_mode": self.state.get("power_mode"),
+        }
         return {**row, **reached, **self.measured.to_dict()}
 
 
@@ -164,9 +171,9 @@ def sweep_frequency(
             raise failure_error(artifact, str(model))
         bench = _Bench(artifact, config, energy)
         first = bench.measure(opened, None, fresh=True)
-    if first.measured is None:
-        raise failure_error(Failure(spec.name, "run", first.refused or ""), str(model))
-    points = operating_points(spec, first.measured.measurement.device_state)
+    if isinstance(first, Failure):
+        raise failure_error(first, str(model))
+    points = operating_points(spec, first.state)
     if not points:
         raise UserError(
             f"target {spec.name!r}: no operating points: the device has no cpufreq. "
@@ -192,7 +199,10 @@ def _measure_all(
     for index in np.random.default_rng(seed).permutation(len(points)):
         point = points[index]
         with create(at_point(spec, point)) as opened:
-            results[index] = bench.measure(opened, point)
+            found = bench.measure(opened, point)
+        if isinstance(found, Failure):
+            found = PointResult(point, refused=found.message)
+        results[index] = found
         progress.advance(point.name)
     return tuple(results[index] for index in range(len(points)))
 
@@ -206,10 +216,10 @@ class _Bench:
 
     def measure(
         self, target: Target, point: OperatingPoint | None, *, fresh: bool = False
-    ) -> PointResult:
+    ) -> PointResult | Failure:
         measurement = target.measure(self._artifact, self._config, fresh=fresh)
         if isinstance(measurement, Failure):
-            return PointResult(point, refused=measurement.message)
+            return measurement
         refused = _refusal(point, measurement.device_state)
         if refused and measurement.measured_at < self._began:
             # recorded when it was not permitted; it may be by now
@@ -261,12 +271,6 @@ def _refusal(point: OperatingPoint | None, state: Mapping[str, Any]) -> str | No
     if reason := state.get("clock_refused"):
         return f"{point.clock_khz} kHz could not be pinned: {reason}"
     return None if state.get("clock_pinned") else f"{point.clock_khz} kHz was not pinned"
-
-
-def _reached_khz(state: Mapping[str, Any]) -> int | None:
-    """Return the clock of the fastest cores after the measurement, kHz."""
-    clock = state.get("after_clock_khz")
-    return clock if isinstance(clock, int) else None
 
 
 def _latency(measured: MeasuredModel) -> Metric:

@@ -162,41 +162,46 @@ def measurement_table(measurement: Document) -> Table:
 
 def sweep_table(sweep: Document) -> Table:
     """Return one row per operating point of a target, those that were refused too."""
+    rows = [{**sweep["as_configured"], "point": "as configured"}, *sweep["points"]]
+    energies = present(_SWEPT_ENERGIES, [{"metrics": row} for row in rows])
     table = Table(title=f"Operating points of {sweep['target']}")
-    for heading in ("point", "clock, wanted", "reached", "latency", "interval", "P99"):
-        table.add_column(heading, justify="left" if heading == "point" else "right")
-    energies = [s for s in ENERGY_METRICS if s.key in _SWEPT_ENERGIES]
+    table.add_column("point")
+    for heading in ("wanted", "reached", "latency", "95 % interval", "P99"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for shown in energies:
         table.add_column(shown.label, justify="right")
-    table.add_column("remarks")
-    rows = [sweep["as_configured"], *sweep["points"]]
+    table.add_column("remarks", overflow="fold")
     for row in rows:
         clocks = (_clock(row["requested_khz"]), _clock(row.get("reached_khz")))
-        name = escape(row["point"] or "as configured")
-        if row["refused"]:
-            blank = [""] * (len(_SWEPT_ENERGIES) + 3)
-            table.add_row(name, *clocks, *blank, f"[red]{escape(row['refused'])}[/]")
-            continue
-        latency = row["latency_s"]
-        interval = f"{_seconds(latency['low'])} to {_seconds(latency['high'])}"
-        table.add_row(
-            name,
-            *clocks,
-            _seconds(latency["value"]),
-            interval,
-            _seconds(latency["p99"]),
-            *(s.show(row[s.key]["value"]) if s.key in row else "-" for s in energies),
-            _remarks(row),
-        )
-    reasons = dict.fromkeys(r["energy_not_measured_because"] for r in rows if not r["refused"])
-    beside = [f"no energy: {escape(reason)}" for reason in reasons if reason]
+        figures = ["-"] * (len(energies) + 3) if row["refused"] else _swept(row, energies)
+        table.add_row(escape(row["point"]), *clocks, *figures, _remarks(row))
+    refusals = [f"{row['point']}: {row['refused']}" for row in rows if row["refused"]]
+    reasons = dict.fromkeys(row.get("energy_not_measured_because") for row in rows)
+    beside = [*refusals, *(f"no energy: {reason}" for reason in reasons if reason)]
     beside += [_pick_text(label, sweep[key]) for label, key in _PICKS if sweep[key]]
-    table.caption = "\n".join(beside)
+    table.caption = escape("\n".join(beside))
     return table
 
 
-_SWEPT_ENERGIES = ("energy_j", "energy_net_j", "inferences_per_joule")
-_PICKS = (("least energy per inference", "least_energy"), ("fastest", "fastest"))
+_SWEPT_ENERGIES = [
+    shown
+    for shown in ENERGY_METRICS
+    if shown.key in ("energy_j", "energy_net_j", "inferences_per_joule")
+]
+_PICKS = (
+    ("least energy per inference", "least_energy"),
+    ("fastest clock that was kept", "fastest"),
+)
+
+
+def _swept(row: Document, energies: Sequence[ShownMetric]) -> list[str]:
+    latency = row["latency_s"]
+    return [
+        _seconds(latency["value"]),
+        f"{_seconds(latency['low'])} to {_seconds(latency['high'])}",
+        _seconds(latency["p99"]),
+        *(s.show(row[s.key]["value"]) if s.key in row else "-" for s in energies),
+    ]
 
 
 def _clock(khz: int | None) -> str:
@@ -205,14 +210,15 @@ def _clock(khz: int | None) -> str:
 
 def _remarks(row: Document) -> str:
     """Return the row's flags, and where its energy comes from."""
+    if row["refused"]:
+        return "[red]refused[/]"
     origins = [f"energy {row['energy_j']['provenance']}"] if "energy_j" in row else []
     return ", ".join([*row["flags"], *origins])
 
 
 def _pick_text(label: str, pick: Document) -> str:
     others = ", ".join(pick["not_told_apart"])
-    tied = f" (not told apart from {others})" if others else ""
-    return escape(f"{label}: {pick['point']}{tied}")
+    return f"{label}: {pick['point']}" + (f" (not told apart from {others})" if others else "")
 
 
 def targets_table(specs: Sequence[TargetSpec]) -> Table:

@@ -76,9 +76,11 @@ def require_power_mode(spec: TargetSpec, state: Mapping[str, str | int | float |
     Raises:
         DeviceRefusedError: If it is in another one.
     """
-    if spec.power_mode not in (None, state.get("power_mode")):
+    found = state.get("power_mode")
+    if spec.power_mode not in (None, found):
         raise DeviceRefusedError(
-            f"wanted power mode {spec.power_mode}, the device is in {state.get('power_mode')}. "
+            f"wanted power mode {spec.power_mode}, the device is in "
+            f"{'none that it tells' if found is None else found}. "
             f"On the device: sudo nvpmodel -m {spec.power_mode}"
         )
 

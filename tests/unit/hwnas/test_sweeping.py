@@ -15,10 +15,11 @@ import pytest
 import yaml
 from rich.console import Console
 
-from hwnas.errors import UserError
+from hwnas.errors import UnreachableError, UserError
 from hwnas.sweeping import FrequencySweep, sweep_frequency
 from hwnas.tables import sweep_table
 from targets import TargetSpec, load_spec
+from targets.target_errors import DeviceLostError
 from targets.testing import QUICK, FakeSystem, small_model
 from tests.unit.hwnas.clocked_device import (
     CLOCKS_KHZ,
@@ -201,6 +202,39 @@ def test_a_device_without_clocks_to_choose_is_a_users_error(rig: Rig) -> None:
     rig.device.write("sys/devices/system/cpu/present", "")
     with pytest.raises(UserError, match="no operating points"):
         rig.sweep()
+
+
+def test_a_device_that_does_not_answer_is_told_as_when_it_is_measured(rig: Rig) -> None:
+    class Unplugged(ClockedTarget):
+        def clock_khz(self) -> int:
+            raise DeviceLostError("connect", "no board answers")
+
+    def open_it(spec: TargetSpec) -> ClockedTarget:
+        return Unplugged(spec, rig.folder / "device", rig.folder / "cache")
+
+    before = rig.settings()
+    with pytest.raises(UnreachableError, match="connect failed on 'mine': no board answers"):
+        sweep_frequency(str(rig.describe()), rig.model, config=ONCE, create=open_it)
+    assert rig.settings() == before
+
+
+def test_a_device_lost_at_one_point_leaves_a_row_that_says_so(rig: Rig) -> None:
+    class Fragile(ClockedTarget):
+        def clock_khz(self) -> int:
+            khz = super().clock_khz()
+            if khz == CLOCKS_KHZ[2]:
+                raise DeviceLostError("run", "the board restarted")
+            return khz
+
+    def open_it(spec: TargetSpec) -> ClockedTarget:
+        return Fragile(spec, rig.folder / "device", rig.folder / "cache")
+
+    before = rig.settings()
+    rows = sweep_frequency(str(rig.describe()), rig.model, config=ONCE, create=open_it).points
+    refused = {row.point.clock_khz: row.refused for row in rows if row.point}
+    lost = {CLOCKS_KHZ[2]: "the board restarted"}
+    assert refused == dict.fromkeys(CLOCKS_KHZ) | lost
+    assert rig.settings() == before
 
 
 HANG = """

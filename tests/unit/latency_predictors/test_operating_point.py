@@ -24,7 +24,8 @@ Law = Callable[[Sequence[Graph], float], NDArray[np.float64]]
 def latency_s(graphs: Sequence[Graph], clock: float) -> NDArray[np.float64]:
     """Cycles of calls and MACs, which the clock divides, and bytes, which it does not."""
     cycles_s = np.array([5e-6 + 2e-6 * len(g) + 1e-10 * total_macs(g) for g in graphs])
-    return cycles_s / clock + np.array([4e-10 * total_bytes_moved(g) for g in graphs])
+    waiting_s = np.array([4e-10 * total_bytes_moved(g) for g in graphs])
+    return np.asarray(cycles_s / clock + waiting_s)
 
 
 def energy_j(graphs: Sequence[Graph], clock: float) -> NDArray[np.float64]:
