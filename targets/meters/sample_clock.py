@@ -17,8 +17,9 @@ _BACK = 0.5
 """Part of the period by which they may lie closer together: less delay than ever before is
 proof that the times so far were too late."""
 
-_LATE_S = 2e-3
-"""An arrival that is later than this for the whole memory is not late: samples are missing."""
+_LATE_S = 10e-3
+"""Where all arrivals of a second are later than this, samples are missing: a computer so busy is
+not one to measure with. Fewer are a part in a thousand of the shortest window."""
 
 
 class SampleClock:
@@ -27,6 +28,8 @@ class SampleClock:
     Samples arrive late, never early: of all arrivals of the last second, the one with the least
     delay tells where the samples lie, and that delay is what all times are late by. Where this
     changes, the times move there in small steps, so that they always increase.
+
+    After each arrival, `missing` is asked first, and then `times`.
 
     Args:
         period_s: Between two samples.
