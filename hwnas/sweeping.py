@@ -221,7 +221,7 @@ class _Bench:
         if isinstance(measurement, Failure):
             return measurement
         refused = _refusal(point, measurement.device_state)
-        if refused and measurement.measured_at < self._began:
+        if refused and not fresh and measurement.measured_at < self._began:
             # recorded when it was not permitted; it may be by now
             return self.measure(target, point, fresh=True)
         if refused:
@@ -238,7 +238,7 @@ class _Bench:
         if isinstance(found, Failure):
             return replace(measured, energy_not_measured_because=found.message)
         if refused := _refusal(point, found.device_state):
-            if found.measured_at < self._began:
+            if not fresh and found.measured_at < self._began:
                 return self._with_energy(measured, target, point, fresh=True)
             return replace(measured, energy_not_measured_because=refused)
         measurement = replace(measured.measurement, energy=found)

@@ -237,6 +237,21 @@ def test_a_device_lost_at_one_point_leaves_a_row_that_says_so(rig: Rig) -> None:
     assert rig.settings() == before
 
 
+def test_a_recording_of_another_clock_is_no_measurement_at_a_point(rig: Rig) -> None:
+    rig.sweep()
+    points = [{"name": "slow", "clock_khz": 600_000}]
+    path = rig.describe(
+        backend="replay",
+        recording=str(rig.folder / "cache" / "measurements.jsonl"),
+        operating_points=points,
+    )
+    # keeps of equal settings only the last: one that was pinned somewhere else, or nowhere
+    only = (rig.folder / "cache" / "measurements.jsonl").read_text().splitlines()[0]
+    (rig.folder / "cache" / "measurements.jsonl").write_text(f"{only}\n")
+    (row,) = sweep_frequency(str(path), rig.model, config=ONCE).points
+    assert row.refused == "600000 kHz was not pinned"
+
+
 HANG = """
 import sys
 from pathlib import Path
