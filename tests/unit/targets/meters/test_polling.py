@@ -48,12 +48,15 @@ def test_a_load_whose_cycles_fit_into_the_period_is_met_at_all_its_parts(
 
 
 def test_steps_are_a_period_on_average_and_at_most_half_of_it_away() -> None:
-    """Of 10,000 uniform steps, the mean is within five standard errors, 0.2 / sqrt(12 n)."""
+    """Of 10,000 uniform steps, the mean is within five standard errors, 0.2 / sqrt(12 n).
+
+    That none lies in the last 0.5 % at either end has a chance of 1 in 10^21.
+    """
     steps = np.fromiter(
         itertools.islice(jittered_steps(0.2, np.random.default_rng(7)), 10_000), float
     )
-    assert steps.min() >= 0.1
-    assert steps.max() <= 0.3
+    assert 0.1 <= steps.min() < 0.101
+    assert 0.299 < steps.max() <= 0.3
     assert abs(steps.mean() - 0.2) < 5 * 0.2 / np.sqrt(12 * 10_000)
     assert np.unique(steps).size > 9_900
 
@@ -66,7 +69,7 @@ def collect(stream: Iterator[PowerSamples], n: int) -> list[PowerSamples]:
 
 
 def test_a_reading_is_stamped_in_the_middle_of_itself() -> None:
-    """The times at which it began and ended enclose its stamp."""
+    """The times at which it began and ended enclose its stamp, but for interruptions."""
     spans = []
 
     def read_w() -> float:
@@ -79,7 +82,8 @@ def test_a_reading_is_stamped_in_the_middle_of_itself() -> None:
     t_s = np.concatenate([piece.t_s for piece in pieces])
     began_s, ended_s = np.array(spans[: len(t_s)]).T
     assert np.all(np.diff(t_s) > 0)
-    assert np.all((began_s - 1e-3 < t_s) & (t_s < ended_s + 1e-3))  # 1 ms: between two lines
+    assert np.median(t_s - began_s) > 0
+    assert np.median(ended_s - t_s) > 0
     for piece in pieces:
         assert len(piece.t_s) == len(piece.power_w) == len(piece.marker)
         assert piece.marker.dtype == np.uint8

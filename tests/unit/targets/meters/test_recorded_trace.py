@@ -1,3 +1,4 @@
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -54,6 +55,18 @@ def test_rows_that_are_appended_keep_their_distances_on_this_computer_s_clock(
     assert late_s[0] >= -1e-6
     assert late_s[0] < 5  # a busy machine; the clocks differ by 1000
     assert samples.power_w.tolist() == power_w.tolist()
+
+
+@pytest.mark.usefixtures("hasty")
+def test_the_last_row_of_a_piece_is_as_late_as_its_arrival_and_none_lies_ahead(file: Path) -> None:
+    """A hundred seconds written at once: they lie behind this moment."""
+    began_s = time.monotonic()
+    stream = RecordedTrace(path=str(file)).stream()
+    next(stream)
+    append(file, "0.03,1\n100.03,1\n")
+    samples = read(stream, 2)
+    assert began_s < samples.t_s[1] <= time.monotonic()
+    assert np.diff(samples.t_s) == pytest.approx([100.0])
 
 
 @pytest.mark.usefixtures("hasty")
