@@ -82,9 +82,12 @@ class PriorResidualPredictor:
                 highest. Without them all were measured at one, and it is no feature.
 
         Raises:
-            ValueError: For fewer than 4 groups, or a value that is not positive and finite.
+            ValueError: For fewer than 4 groups, a value that is not positive and finite, or
+                clocks that are all the same.
         """
         self.clocked = relative_clocks is not None
+        if relative_clocks is not None and len(set(relative_clocks)) < 2:
+            raise ValueError(f"needs measurements of at least 2 clocks. Got {relative_clocks[:1]}.")
         values = np.asarray(values, dtype=np.float64)
         if not np.all((values > 0) & (values < np.inf)):
             raise ValueError(f"{self.metric} of a measured graph must be positive and finite")

@@ -2,18 +2,35 @@
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from latency_predictors import Graph
+import search_spaces
+from latency_predictors import (
+    Graph,
+    MeasuredArchitecture,
+    NotMeasuredError,
+    TargetPredictors,
+    fit_predictors,
+)
+from latency_predictors.coverage import distinct_architectures
 from latency_predictors.operating_point import over_clocks, relative_clock
 from latency_predictors.prior_residual import PriorResidualPredictor
 from latency_predictors.testing import means, noisy, random_graphs
 from search_spaces import total_bytes_moved, total_macs
-from targets import MeasureConfig, Measurement
+from targets import (
+    EnergyConfig,
+    EnergyMeasurement,
+    Interval,
+    MeasureConfig,
+    Measurement,
+    load_spec,
+)
 
 FITTED_AT = (0.3, 0.6, 1.0)
 BETWEEN = (0.4, 0.5, 0.8, 0.9)
@@ -130,6 +147,13 @@ def test_clocks_that_no_device_has_are_refused(clocks: list[float]) -> None:
         fitted("latency_s").predict(random_graphs(8, seed=0), clocks)
 
 
+def test_one_clock_says_nothing_of_others() -> None:
+    graphs = random_graphs(8, seed=0)
+    names = [str(i) for i in range(8)]
+    with pytest.raises(ValueError, match="at least 2 clocks"):
+        PriorResidualPredictor("latency_s").fit(graphs, latency_s(graphs, 0.5), names, [0.5] * 8)
+
+
 def test_columns_come_once_per_power_of_the_clock() -> None:
     columns = np.array([[1.0, 10.0], [1.0, 20.0]])
     expected = [[1.0, 10.0, 2.0, 20.0], [1.0, 20.0, 4.0, 80.0]]
@@ -153,3 +177,61 @@ def test_the_clock_of_a_measurement_is_relative_to_the_highest() -> None:
 def test_a_clock_that_was_not_pinned_is_none_to_learn_from(state: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="wanted a pinned clock"):
         relative_clock(measurement(**state), 1_800_000)
+
+
+def measured_at(clocks: Sequence[float], metered: bool) -> list[MeasuredArchitecture]:
+    """Return architectures that were measured at clocks of a device of 2 GHz."""
+    space = search_spaces.create("depthwise_separable", input_shape=(1, 16, 16), n_classes=10)
+    archs = list(distinct_architectures(space, 12, np.random.default_rng(0)))
+    found = []
+    for clock in clocks:
+        for arch in archs:
+            graph = space.workloads(arch)
+            seconds, joules = (
+                float(latency_s([graph], clock)[0]),
+                float(energy_j([graph], clock)[0]),
+            )
+            energy = measured_energy(joules) if metered else None
+            state = {"clock_pinned": 1, "after_clock_khz": round(2e6 * clock)}
+            one = replace(measurement(**state), latency_s=(seconds,) * 9, energy=energy)
+            found.append(MeasuredArchitecture(arch, (graph,), (one,)))
+    return found
+
+
+def measured_energy(joules: float) -> EnergyMeasurement:
+    gross, power = Interval(joules, joules, joules), Interval(1.0, 1.0, 1.0)
+    return EnergyMeasurement(
+        *("mine", "m", "a", gross, None, "not asked", power, power, 1.0, 1e3, (), (), ()),
+        config=EnergyConfig(),
+        provenance="measured",
+    )
+
+
+def test_costs_of_a_target_at_a_clock_between_survive_being_stored(tmp_path: Path) -> None:
+    spec = load_spec("host")
+    predictors = fit_predictors(spec, measured_at(FITTED_AT, metered=True), highest_khz=2_000_000)
+    predictors.save(tmp_path / "predictor.json")
+    stored = TargetPredictors.load(tmp_path / "predictor.json")
+    graphs = random_graphs(10, seed=1)
+    costs = predictors.predict([[graph] for graph in graphs], relative_clock=0.5)
+    # from 12 architectures, without noise
+    predicted = np.array([(c.latency_s.mean, c.energy_j.mean) for c in costs])
+    true = np.column_stack([latency_s(graphs, 0.5), energy_j(graphs, 0.5)])
+    assert np.abs(predicted / true - 1).mean() < 0.05
+    # flash does not depend on the clock
+    slow = stored.predict([[graph] for graph in graphs], relative_clock=0.3)
+    for at_half, at_third in zip(costs, slow, strict=True):
+        assert at_half.flash_bytes == at_third.flash_bytes
+        assert at_half.latency_s.mean < at_third.latency_s.mean
+    assert stored.predict([[graph] for graph in graphs], relative_clock=0.5) == costs
+
+
+def test_a_target_of_one_clock_knows_no_others() -> None:
+    predictors = fit_predictors(load_spec("host"), measured_at([1.0], metered=True))
+    with pytest.raises(ValueError, match="fitted to one clock"):
+        predictors.predict([[random_graphs(1, seed=0)[0]]], relative_clock=0.5)
+
+
+def test_energies_modelled_at_one_voltage_are_not_learned_at_several_clocks() -> None:
+    with pytest.raises(NotMeasuredError, match="one voltage"):
+        fit_predictors(load_spec("host"), measured_at(FITTED_AT, metered=False), 2_000_000)
