@@ -19,7 +19,6 @@ _RATE_HZ = 10_000
 _PIECE_S = 0.1
 _SILENCE_S = 1.0
 _BUFFER_S = 15
-_GAIN_ERROR = 0.01
 _RESOLUTION_A = 1.5e-9
 CurrentRange = Literal["auto", "10 A", "2 A", "180 mA", "18 mA", "1.8 mA", "180 uA", "18 uA"]
 _MOST_A = {
@@ -48,6 +47,7 @@ class Joulescope:
         current_range: ``auto`` switches by itself, without a gap.
         voltage_range: Largest voltage of the device; 5V is the JS110's, 2V the JS220's.
         marker_input: Number of the general purpose input that marks inferences.
+        gain_error: Limit of its relative error.
 
     Raises:
         MeterError: If the driver or the instrument is missing, or an argument is wrong.
@@ -63,6 +63,7 @@ class Joulescope:
         current_range: CurrentRange = "auto",
         voltage_range: Literal["15V", "5V", "2V"] = "15V",
         marker_input: Literal[0, 1] | None = None,
+        gain_error: float = 0.01,
     ) -> None:
         self._device = _find(serial_number)
         for choice in (current_range, voltage_range):
@@ -99,13 +100,13 @@ class Joulescope:
             update_period_s=1 / _RATE_HZ,
             resolution=_RESOLUTION_A * most_v,
             range_w=_MOST_A[current_range] * most_v,
-            gain_error=_GAIN_ERROR,
+            gain_error=gain_error,
             offset_error_w=_RESOLUTION_A * most_v,
             averages=True,
             polled=False,
             bandwidth_hz=_RATE_HZ / 2,
             markers=marker_input is not None,
-            source="assumed: 1 % is no better than its maker promises; see docs/meters",
+            source="joulescope's documentation; its gain error is an assumption",
         )
 
     @property

@@ -22,7 +22,6 @@ from targets.meters.serial_port import SerialPort
 _BAUD = 3_686_400
 _MOST_A = 50e-3
 _LEAST_A = 100e-9
-_GAIN_ERROR = 0.02
 _ANSWER_S = 3.0
 _STOP_S = 1.0
 _SILENCE_S = 1.0
@@ -47,6 +46,8 @@ class Lpm01a:
         marker_input: Whether a falling edge on D7 begins, and the next one ends, what is to be
             measured.
 
+        gain_error: Limit of its relative error.
+
     Raises:
         MeterError: If it is missing, forbidden, or no such shield, or an argument is wrong.
 
@@ -63,6 +64,7 @@ class Lpm01a:
         voltage_v: float,
         rate_hz: Literal[100, 200, 500, 1000, 2000, 5000] = 1000,
         marker_input: Literal["d7"] | None = None,
+        gain_error: float = 0.02,
     ) -> None:
         if not 1.8 <= voltage_v <= 3.3:
             raise MeterError(f"voltage_v: wanted 1.8 to 3.3 V, got {voltage_v:g}")
@@ -95,7 +97,7 @@ class Lpm01a:
             update_period_s=1 / rate_hz,
             resolution=_LEAST_A * voltage_v,
             range_w=_MOST_A * voltage_v,
-            gain_error=_GAIN_ERROR,
+            gain_error=gain_error,
             offset_error_w=_LEAST_A * voltage_v,
             averages=True,
             polled=False,
