@@ -157,7 +157,8 @@ def sweep_frequency(
         progress: Told of every point.
 
     Raises:
-        UserError: If the model cannot be read or compiled, or there are no points.
+        UserError: If the model cannot be read or compiled, there are no points, or the
+            target replays a recording.
         UnreachableError: If the target does not answer.
     """
     graph = read_onnx(model)
@@ -165,6 +166,11 @@ def sweep_frequency(
         spec = targets.load_spec(target)
     except ValueError as error:
         raise UserError(str(error)) from None
+    if spec.recording is not None:
+        raise UserError(
+            f"target {spec.name!r}: a recording cannot be measured at other operating points. "
+            "Sweep the target it was recorded on"
+        )
     with create(spec) as opened:
         artifact = opened.compile(graph)
         if isinstance(artifact, Failure):

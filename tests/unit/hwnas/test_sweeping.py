@@ -15,6 +15,7 @@ import pytest
 import yaml
 from rich.console import Console
 
+from hwnas.cli import main
 from hwnas.errors import UnreachableError, UserError
 from hwnas.sweeping import FrequencySweep, sweep_frequency
 from hwnas.tables import sweep_table
@@ -237,19 +238,30 @@ def test_a_device_lost_at_one_point_leaves_a_row_that_says_so(rig: Rig) -> None:
     assert rig.settings() == before
 
 
-def test_a_recording_of_another_clock_is_no_measurement_at_a_point(rig: Rig) -> None:
+def test_a_recording_has_no_other_points(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     rig.sweep()
-    points = [{"name": "slow", "clock_khz": 600_000}]
     path = rig.describe(
-        backend="replay",
-        recording=str(rig.folder / "cache" / "measurements.jsonl"),
-        operating_points=points,
+        backend="replay", recording=str(rig.folder / "cache" / "measurements.jsonl")
     )
-    # keeps of equal settings only the last: one that was pinned somewhere else, or nowhere
-    only = (rig.folder / "cache" / "measurements.jsonl").read_text().splitlines()[0]
-    (rig.folder / "cache" / "measurements.jsonl").write_text(f"{only}\n")
-    (row,) = sweep_frequency(str(path), rig.model, config=ONCE).points
-    assert row.refused == "600000 kHz was not pinned"
+    arguments = ["hwnas", "measure", str(path), str(rig.model), "--sweep", "frequency"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    assert "a recording cannot be measured at other operating points" in capsys.readouterr().err
+
+
+def test_a_product_is_not_asked_for_with_a_sweep(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["hwnas", "measure", "host", str(rig.model), "--sweep", "frequency"]
+    monkeypatch.setattr(sys, "argv", [*arguments, "--product", "experiment.yaml"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    assert "--product: not with --sweep" in capsys.readouterr().err
 
 
 HANG = """
