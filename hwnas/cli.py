@@ -306,8 +306,8 @@ def doctor(json_: Json = False) -> None:
 
 
 def _sweep(target: str, model: Path, json_: bool) -> None:
+    from hwnas.sweep_table import sweep_table
     from hwnas.sweeping import sweep_frequency
-    from hwnas.tables import sweep_table
 
     with _progress() as progress:
         result = sweep_frequency(target, model, progress=progress).to_dict()

@@ -17,8 +17,8 @@ from rich.console import Console
 
 from hwnas.cli import main
 from hwnas.errors import UnreachableError, UserError
+from hwnas.sweep_table import sweep_table
 from hwnas.sweeping import FrequencySweep, sweep_frequency
-from hwnas.tables import sweep_table
 from targets import TargetSpec, load_spec
 from targets.target_errors import DeviceLostError
 from targets.testing import QUICK, FakeSystem, small_model
