@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 _LEAST_ARCHITECTURES = 8
 
 CALIBRATION_ENERGY = EnergyConfig(
-    trials=2, max_trials=4, relative_error=0.1, min_window_s=2.0, idle_s=2.0, warmup_s=1.0
+    trials=3, max_trials=9, relative_error=0.1, min_window_s=2.0, idle_s=2.0, warmup_s=1.0
 )
 """How energies are measured for calibration: many architectures, each less surely than a
 member of the front, as a predictor averages over them."""

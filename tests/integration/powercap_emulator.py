@@ -56,7 +56,7 @@ def main(root: Path) -> None:
                 used = cpu_s(pid)
             except (OSError, ProcessLookupError):
                 continue
-            busy_s += used - seen.get(pid, used)
+            busy_s += max(0.0, used - seen.get(pid, used))  # less when a thread has ended
             seen[pid] = used
         joules = IDLE_W * (now - start) + DYNAMIC_W * busy_s
         register = (START_UJ + int(joules * 1e6)) % RANGE_UJ
