@@ -84,9 +84,10 @@ class Joulescope:
             self._fields.append(field)
             parameters[field] = source
         try:
-            self._device.open()
+            # before it is open: the driver's buffer would else be of the highest rate first
             for name, value in parameters.items():
                 self._device.parameter_set(name, value)
+            self._device.open()
         except Exception as error:  # the driver's errors share no type
             self.close()
             raise MeterError(

@@ -1,7 +1,10 @@
 """The driver against a kit on a pseudo terminal; currents worked out by hand."""
 
+import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -248,6 +251,32 @@ def test_one_port_is_for_one_program(plug_in: Plug) -> None:
     with pytest.raises(MeterError, match="another program uses it"):
         Ppk2(port=kit.port, voltage_v=3.3)
     meter.close()
+
+
+def test_a_port_that_may_not_be_opened_says_which_group_may(
+    plug_in: Plug, forbidden: Callable[[Path], AbstractContextManager[None]]
+) -> None:
+    port = plug_in().port
+    with (
+        forbidden(Path(port)),
+        pytest.raises(MeterError, match=f"PPK2 at {port}: permission denied") as error,
+    ):
+        Ppk2(port=port, voltage_v=3.3)
+    assert "dialout" in error.value.fix
+
+
+def test_what_is_no_serial_port_is_named(tmp_path: Path) -> None:
+    (tmp_path / "port").touch()
+    with pytest.raises(MeterError, match="cannot be opened") as error:
+        Ppk2(port=str(tmp_path / "port"), voltage_v=3.3)
+    assert error.value.fix == "is it a serial port?"
+
+
+def test_without_pyserial_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "serial", None)
+    with pytest.raises(MeterError, match="the package pyserial is missing") as error:
+        Ppk2(port="/dev/ttyACM99", voltage_v=3.3)
+    assert "hwnas[meters]" in error.value.fix
 
 
 def test_a_missing_port_is_named() -> None:
