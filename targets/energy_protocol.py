@@ -148,6 +148,13 @@ class EnergyProtocol:
                 "and their powers would be added",
                 "remove one",
             )
+        for meter in meters:
+            if whole := set(meter.branch_of) & set(rails):
+                raise MeterError(
+                    f"meters: {meter.rail} is a branch of {whole.pop()}, "
+                    "and their powers would be added",
+                    "remove the branch",
+                )
         if config.trials < 2:
             raise MeterError(f"energy: wanted at least 2 trials, got {config.trials}")
         self._meters = tuple(meters)

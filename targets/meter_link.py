@@ -7,6 +7,7 @@ import shlex
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from targets.child_process import ChildProcess, ProcessEndedError, watchdog
@@ -105,7 +106,7 @@ class MeterLink:
         except MeterError:
             channel.close()
             raise
-        self.info = MeterInfo(**header["info"])
+        self.info = _where(MeterInfo(**header["info"]), spec)
         self._offset_s, self._clock_error_s = self._clock()
 
     def start(self) -> None:
@@ -161,6 +162,13 @@ class MeterLink:
         if "error" in header:
             raise MeterError(header["error"], header.get("fix", ""))
         return header, content
+
+
+def _where(info: MeterInfo, spec: MeterSpec) -> MeterInfo:
+    """Return what a meter says of itself; rails of other computers are told apart by theirs."""
+    place = "" if spec.at == "host" else f"{spec.at.removeprefix('ssh://')}:"
+    branch_of = tuple(f"{place}{rail}" for rail in info.branch_of)
+    return replace(info, rail=f"{place}{info.rail}", branch_of=branch_of)
 
 
 class MeterSet:

@@ -43,6 +43,7 @@ class MeterInfo:
         counts: Whether it adds up energy: an `EnergyCounter`.
         voltage_v: Supply voltage, where the meter knows it.
         markers: Whether it records logic inputs beside the samples.
+        branch_of: Rails that feed this one: measured beside one of them, it would count twice.
         source: Where these figures come from.
     """
 
@@ -59,6 +60,7 @@ class MeterInfo:
     counts: bool = False
     voltage_v: float | None = None
     markers: bool = False
+    branch_of: tuple[str, ...] = ()
     source: str = ""
 
 

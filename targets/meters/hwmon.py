@@ -47,6 +47,9 @@ _FIGURES = {
 _SHUNT_OHM = 0.01
 """Where the driver does not tell: its default."""
 
+_INPUT_RAILS = ("VDD_IN", "VIN_SYS_5V0")
+"""Of Jetsons: all other rails of their sensors are branches of it."""
+
 _SHUNT_ERROR = 0.01
 _LEAST_PERIOD_S = 0.01
 _BOXCAR = 0.443
@@ -106,6 +109,9 @@ class Hwmon:
             polled=True,
             bandwidth_hz=_BOXCAR / update_s,
             voltage_v=voltage_v,
+            branch_of=tuple(
+                f"hwmon:{chip}:{whole}" for whole in _INPUT_RAILS if whole != rail.name
+            ),
             source=f"the chip's data sheet, and 1 % {shunt}",
         )
         self._closed = threading.Event()

@@ -21,6 +21,12 @@ _READ_FIX = (
     "only root may read it (CVE-2020-8694): as root, chmod o+r the file after every start, "
     "or see docs/meters/rapl.md for the rule that does"
 )
+_BRANCH_OF = {
+    "package": ("psys",),
+    "dram": ("psys",),
+    "core": ("package", "psys"),
+    "uncore": ("package", "psys"),
+}
 _SCOPES = {
     "package": "CPU packages (cores, caches, memory controller, graphics), not the board",
     "psys": "the platform as the processor counts it, usually without peripherals",
@@ -79,6 +85,7 @@ class Rapl:
             polled=True,
             bandwidth_hz=10.0,  # powers are means between readings a tenth of a second apart
             counts=True,
+            branch_of=tuple(f"powercap:{whole}" for whole in _BRANCH_OF.get(zone, ())),
             source="Intel SDM Vol. 3B, Sec. 15.10",
         )
 

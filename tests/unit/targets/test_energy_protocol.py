@@ -128,6 +128,14 @@ def test_two_meters_of_one_rail_are_refused() -> None:
         EnergyProtocol([INFO, INFO], EnergyConfig())
 
 
+def test_a_branch_beside_the_rail_that_feeds_it_is_refused() -> None:
+    branch = replace(INFO, rail="cpu", branch_of=("usb", "mains"))
+    with pytest.raises(MeterError, match=r"cpu is a branch of usb.*added") as error:
+        EnergyProtocol([INFO, branch], EnergyConfig())
+    assert error.value.fix == "remove the branch"
+    EnergyProtocol([replace(INFO, rail="other"), branch], EnergyConfig())
+
+
 def test_the_powers_of_two_rails_add_up() -> None:
     """Each of two meters sees the whole simulated power: together twice the energy."""
     meters = [SimulatedMeter(replace(INFO, rail=rail)) for rail in ("core", "io")]

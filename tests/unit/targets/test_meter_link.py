@@ -117,6 +117,17 @@ def test_counters_and_samplers_can_be_recorded_together(root: Path) -> None:
     assert np.sum(counted.power_w * (counted.end_s - counted.start_s)) == pytest.approx(2.0)
 
 
+def test_a_rail_of_another_computer_is_another_rail(root: Path) -> None:
+    """A board's package beside this computer's is none of two meters of one rail."""
+    specs = [MeterSpec(kind="rapl", root=str(root), at=at) for at in ("host", "board")]  # type: ignore[call-arg]
+    with MeterSet(specs) as meters:
+        assert [info.rail for info in meters.infos] == [
+            "powercap:package",
+            "board:powercap:package",
+        ]
+        assert meters.infos[1].branch_of == ("board:powercap:psys",)
+
+
 def test_what_is_shipped_runs_in_a_python_that_has_nothing_of_hwnas(
     root: Path, tmp_path: Path
 ) -> None:
