@@ -86,7 +86,7 @@ def test_added_bytes_cost_the_samples_around_them_only(at: int, noise: bytes) ->
     content = SENT.tobytes()
     some, _ = decoded(content[:at] + noise + content[at:])
     # what is added may count on by itself, as the shortest of changes do one time in 64
-    assert np.count_nonzero((some & 0x3FFF) != READING) <= len(noise) // 4
+    assert np.count_nonzero((some & 0x3FFF) != READING) <= len(noise) // 4 + 1  # one straddles
     assert len(some) >= 1000 - 10
 
 
