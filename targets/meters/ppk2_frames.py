@@ -17,6 +17,10 @@ _SURE = 6
 
 _SIZE = 4
 
+_UNSURE = 2
+"""Samples dropped where they begin to count on: the first may be of two halves, whose second has
+the counter, and before it, one in 64 noises counts on by chance."""
+
 
 def decode(
     content: bytes, counter: int | None
@@ -25,7 +29,7 @@ def decode(
 
     Where the counter jumps and then counts on, samples were lost. Where it does not count on,
     bytes were lost or added: what follows is dropped up to where it does, and so are the samples
-    on both sides of it, whose counter may be right and another byte of another sample.
+    next to it, whose counter may be right and another byte of another sample.
 
     Args:
         content: As received.
@@ -98,7 +102,7 @@ def _sound(gaps: NDArray[np.int64], trusted: int) -> tuple[int, bool]:
 
 
 def _beginning(content: bytes, start: int) -> tuple[int, bool]:
-    """Return where samples count on after one that does, or else where this still may be."""
+    """Return from where samples count on and are whole, or else where this still may be."""
     found = []
     for begin in range(start, start + _SIZE):
         steps = np.diff(counts(_words(content, begin))) % COUNTS == 1
@@ -107,5 +111,5 @@ def _beginning(content: bytes, start: int) -> tuple[int, bool]:
             if runs.any():
                 found.append(begin + _SIZE * int(runs.argmax()))
     if found:
-        return min(found) + _SIZE, True
+        return min(found) + _SIZE * _UNSURE, True
     return max(start, len(content) - _SIZE * (_SURE + 1) + 1), False

@@ -107,8 +107,8 @@ def test_an_input_is_the_marker_and_the_others_are_not(plug_in: Plug) -> None:
     kit = plug_in(content.tobytes())
     meter = Ppk2(port=kit.port, voltage_v=3.3, marker_input=2)
     marker = joined(taken(meter, 20_000)).marker
-    # the stream's first sample is not sure to be whole
-    assert np.flatnonzero(np.diff(marker != 0)).tolist() == [4998, 14_998]
+    # the stream's first two samples are not sure to be whole
+    assert np.flatnonzero(np.diff(marker != 0)).tolist() == [4997, 14_997]
     assert meter.info.markers
     meter.close()
     plain = Ppk2(port=kit.port, voltage_v=3.3)
@@ -122,9 +122,9 @@ def test_lost_samples_are_counted_and_leave_a_gap_in_the_times(plug_in: Plug) ->
     found = joined(taken(Ppk2(port=kit.port, voltage_v=3.3), 8000))
     assert found.n_dropped == 20
     steps = np.diff(found.t_s)
-    assert int(np.argmax(steps)) == 998
+    assert int(np.argmax(steps)) == 997
     # ten microseconds each, or half of it where the clock has to be set back
-    assert 10e-5 < steps[998] < 21.1e-5
+    assert 10e-5 < steps[997] < 21.1e-5
 
 
 def test_bytes_that_are_lost_cost_a_few_samples_and_no_wrong_power(plug_in: Plug) -> None:
@@ -132,7 +132,7 @@ def test_bytes_that_are_lost_cost_a_few_samples_and_no_wrong_power(plug_in: Plug
     content = content[:8002] + content[8003:20_001] + b"noise" + content[20_001:]
     found = joined(taken(Ppk2(port=plug_in(content).port, voltage_v=3.3), 20_000))
     assert np.ptp(found.power_w) == 0
-    assert 2 <= found.n_dropped <= 8
+    assert 2 <= found.n_dropped <= 10
 
 
 def test_samples_of_a_range_that_does_not_exist_are_lost(plug_in: Plug) -> None:

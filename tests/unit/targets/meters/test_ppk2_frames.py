@@ -34,10 +34,10 @@ def intact(some: np.ndarray) -> bool:
 
 @given(st.lists(st.integers(0, 4000), max_size=6))
 def test_where_pieces_end_does_not_matter(ends: list[int]) -> None:
-    """The first sample is not sure to be whole, and the last waits for the next."""
+    """The first two samples are not sure to be whole, and the last waits for the next."""
     some, numbers = decoded(SENT.tobytes(), *ends)
-    assert some.tolist() == SENT[1:-1].tolist()
-    assert numbers.tolist() == list(range(998))
+    assert some.tolist() == SENT[2:-1].tolist()
+    assert numbers.tolist() == list(range(997))
 
 
 @settings(max_examples=50)
@@ -48,7 +48,7 @@ def test_where_pieces_end_does_not_matter(ends: list[int]) -> None:
 def test_samples_keep_their_numbers_where_others_are_lost(
     losses: list[tuple[int, int]], end: int
 ) -> None:
-    """Of up to 63 in a row, those lost are exactly those that miss; none other by more than 8."""
+    """Of up to 63 in a row, those lost are exactly those that miss; none other by more than 9."""
     there = np.ones(1000, bool)
     for first, n in losses:
         there[first : first + n] = False
@@ -57,10 +57,10 @@ def test_samples_keep_their_numbers_where_others_are_lost(
     assume(np.all(np.diff(edges)[1::2] >= 8))  # too few between two losses to count on
     assume(there[-10:].all())  # not yet proven at the end
     some, numbers = decoded(SENT[there].tobytes(), end)
-    numbers += 1
+    numbers += 2
     assert intact(some)
     assert set(numbers.tolist()) <= set(np.flatnonzero(there).tolist())
-    assert len(numbers) >= np.count_nonzero(there) - 8 * len(losses) - 1
+    assert len(numbers) >= np.count_nonzero(there) - 9 * len(losses) - 3
     assert (some >> 18 & 63).tolist() == (numbers % 64).tolist()
 
 
@@ -74,13 +74,13 @@ def test_after_lost_bytes_samples_are_whole_again_and_keep_their_numbers(
     numbers += int(some[0] >> 18) & 63
     assert intact(some)
     assert (some >> 18 & 63).tolist() == (numbers % 64).tolist()
-    # the samples hit, one on either side of them, the first, and the last, which waits; and
-    # the samples before, where they are too few to count on
-    assert len(some) >= 1000 - (n + 6) // 4 - 2 - 2 - (6 if first < 28 else 0)
+    # the samples hit, three next to them, the first two, and the last, which waits; and the
+    # samples before, where they are too few to count on
+    assert len(some) >= 1000 - (n + 6) // 4 - 3 - 3 - (6 if first < 32 else 0)
     assert numbers[-1] == 998
 
 
-@settings(max_examples=100)
+@settings(max_examples=200, derandomize=True)
 @given(st.integers(0, 4000), st.binary(min_size=1, max_size=60))
 def test_added_bytes_cost_the_samples_around_them_only(at: int, noise: bytes) -> None:
     content = SENT.tobytes()
