@@ -94,6 +94,7 @@ class EnergyMeasurementConfig(_Section):
 
     trials: Annotated[int, Field(ge=2)] = 5
     relative_error: Annotated[float, Field(gt=0, lt=1)] = 0.03
+    max_relative_error: Annotated[float, Field(gt=0, lt=1)] = 0.25
     min_window_s: _Positive = 10.0
     idle_s: _Positive = 10.0
 
@@ -103,6 +104,7 @@ class EnergyMeasurementConfig(_Section):
             trials=self.trials,
             max_trials=3 * self.trials,
             relative_error=self.relative_error,
+            max_relative_error=self.max_relative_error,
             min_window_s=self.min_window_s,
             idle_s=self.idle_s,
             seed=seed,

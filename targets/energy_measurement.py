@@ -18,7 +18,9 @@ class EnergyConfig:
     Args:
         trials: Least number of trials, at least 2.
         max_trials: Trials are added up to this many while an interval is wider than wanted.
-        relative_error: Wanted half-width of the 95 % interval, relative to the energy.
+        relative_error: Wanted half-width of the 95 % interval relative to the energy, the
+            meters' own accuracy apart: how well another measurement would agree.
+        max_relative_error: Of the whole interval: how well the truth is known.
         min_window_s: Least length of a trial's loop of inferences.
         min_samples: Of the meter, in a trial's window; the window grows until it has them.
         idle_s: Length of the idle window before and after each trial; it is the cooldown, too.
@@ -31,6 +33,7 @@ class EnergyConfig:
     trials: int = 5
     max_trials: int = 15
     relative_error: float = 0.03
+    max_relative_error: float = 0.25
     min_window_s: float = 10.0
     min_samples: int = 200
     idle_s: float = 10.0

@@ -96,7 +96,8 @@ KINDS: Mapping[str, MeterKind] = {
         (0.1, 5.0),
     ),
 }
-"""Meters by name; figures of the order that their makers state."""
+"""Meters by name; figures of the order that their makers state, a PPK2 as compared with a better
+meter once."""
 
 
 def random_bench(kind: MeterKind, rng: np.random.Generator) -> SimulatedBench:

@@ -62,24 +62,69 @@ def energies(
     gain = max(m.gain_error for m in meters)
     offset_w = sum(m.offset_error_w for m in meters)
     drift_w = float(np.mean([abs(t.idle_after_w - t.idle_before_w) for t in trials])) / 4
-    gross = interval(
+    gross = _Quantity(
+        "gross energy",
         [t.gross_j for t in trials],
         _gross_error_j(trials),
-        [gain * active_w * latency_s, offset_w * latency_s, hidden_step_w / 2 * latency_s],
+        [hidden_step_w / 2 * latency_s],
+        [gain * active_w * latency_s, offset_w * latency_s],
     )
-    net = interval(
+    net = _Quantity(
+        "net energy",
         [t.net_j for t in trials],
         _net_error_j(trials),
-        [gain * abs(net_w) * latency_s, hidden_step_w * latency_s, drift_w * latency_s],
+        [hidden_step_w * latency_s, drift_w * latency_s],
+        [gain * abs(net_w) * latency_s],
     )
-    gross_refused = _too_wide(gross, config, "gross energy")
-    net_refused = gross_refused or _negative(net) or _too_wide(net, config, "net energy")
+    gross_refused = gross.refused(config)
+    net_refused = gross_refused or _negative(net.whole) or net.refused(config)
     return Energies(
-        None if gross_refused else gross,
-        None if net_refused else net,
+        None if gross_refused else gross.whole,
+        None if net_refused else net.whole,
         gross_refused,
         net_refused,
     )
+
+
+@dataclass(frozen=True)
+class _Quantity:
+    """An energy as trials give it, and what its interval is made of.
+
+    Args:
+        name: For messages.
+        values: One per trial.
+        error: Standard error of each.
+        conditions: Limits of errors that another measurement would not show the same.
+        accuracy: Limits of the meters' errors, which are the same in all measurements.
+    """
+
+    name: str
+    values: Sequence[float]
+    error: float
+    conditions: Sequence[float]
+    accuracy: Sequence[float]
+
+    @property
+    def whole(self) -> Interval:
+        """Its interval, with everything that is known to be wrong with it."""
+        return interval(self.values, self.error, [*self.conditions, *self.accuracy])
+
+    def refused(self, config: EnergyConfig) -> str | None:
+        """Return why it is not known well enough, if so."""
+        repeated = half_width(interval(self.values, self.error, self.conditions))
+        if repeated > config.relative_error:
+            return (
+                f"{self.name} repeats to {repeated:.1%} only, {config.relative_error:.1%} was "
+                "wanted: use longer windows, more trials, or a finer meter"
+            )
+        whole = half_width(self.whole)
+        if whole > config.max_relative_error:
+            return (
+                f"{self.name} is known to {whole:.1%} only with this meter, "
+                f"{config.max_relative_error:.1%} was wanted: compare it with a better one and "
+                "state its gain_error, or use that one"
+            )
+        return None
 
 
 def scatters(trials: Sequence[EnergyTrial]) -> tuple[Interval, Interval]:
@@ -144,16 +189,6 @@ def half_width(found: Interval) -> float:
     """Return the half-width of an interval relative to its value; infinite at 0."""
     half = (found.high - found.low) / 2
     return half / abs(found.value) if found.value else float("inf")
-
-
-def _too_wide(found: Interval, config: EnergyConfig, name: str) -> str | None:
-    width = half_width(found)
-    if width <= config.relative_error:
-        return None
-    return (
-        f"{name} is known to {width:.1%} only, {config.relative_error:.1%} was wanted: "
-        "use longer windows, more trials, or a finer meter"
-    )
 
 
 def _negative(net: Interval) -> str | None:

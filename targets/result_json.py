@@ -85,8 +85,6 @@ def _energy(fields: dict[str, Any]) -> EnergyMeasurement:
         fields[name] = None if found is None and name == "net_j" else Interval(**found)
     for name in ("trials", "sustained"):
         fields[name] = tuple(EnergyTrial(**trial) for trial in fields[name])
-    fields["meters"] = tuple(
-        MeterInfo(**meter | {"branch_of": tuple(meter["branch_of"])}) for meter in fields["meters"]
-    )
+    fields["meters"] = tuple(MeterInfo(**meter) for meter in fields["meters"])
     fields["config"] = EnergyConfig(**fields["config"])
     return EnergyMeasurement(**fields)

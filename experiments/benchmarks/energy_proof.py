@@ -72,7 +72,7 @@ def row(kind: MeterKind, settings: int, seed: int) -> dict[str, object]:
     for number in range(settings):
         result = protocol_error(random_bench(kind, np.random.default_rng([seed, number])), number)
         if isinstance(result, str):
-            refused[result.split(":")[0].split(" is known")[0]] += 1
+            refused[result.split(":")[0].split(" repeats")[0]] += 1
         else:
             found.append(result)
         naive.append(naive_error(random_bench(kind, np.random.default_rng([seed, number]))))

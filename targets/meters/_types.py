@@ -63,6 +63,10 @@ class MeterInfo:
     branch_of: tuple[str, ...] = ()
     source: str = ""
 
+    def __post_init__(self) -> None:
+        # a list, as it comes from JSON
+        object.__setattr__(self, "branch_of", tuple(self.branch_of))
+
 
 @dataclass(frozen=True)
 class PowerSamples:

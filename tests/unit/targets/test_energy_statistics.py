@@ -102,4 +102,4 @@ def test_a_net_energy_that_is_not_known_well_is_refused_where_the_gross_is_fine(
     found = energies(trials, [meter()], EnergyConfig())
     assert found.gross_j is not None
     assert found.net_j is None
-    assert str(found.net_refused).startswith("net energy is known to ")
+    assert str(found.net_refused).startswith("net energy repeats to ")
