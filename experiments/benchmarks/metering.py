@@ -47,19 +47,30 @@ def fake_tree(root: Path) -> None:
         path.write_text(f"{text}\n")
 
 
+_EMULATED = """
+import time
+from tests.unit.targets.meters.ppk2_emulator import Ppk2Emulator, words
+kit = Ppk2Emulator(words(9251, 3, 200_000).tobytes())
+print(kit.port, flush=True)
+time.sleep(1e6)
+"""
+
+
 @contextmanager
 def ppk2() -> Iterator[MeterSpec]:
     """Emulate a PPK2 that sends 100,000 samples a second, in a process of its own."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "tests.unit.targets.meters.ppk2_emulator"],
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).resolve().parents[2],
-    ) as process:
+    root = Path(__file__).resolve().parents[2]
+    command = [sys.executable, "-c", _EMULATED]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as process:
         if process.stdout is None:
             raise RuntimeError("not a pipe")
-        yield MeterSpec(kind="ppk2", port=process.stdout.readline().strip(), voltage_v=3.3)
+        options = {"port": process.stdout.readline().strip(), "voltage_v": 3.3}
+        yield MeterSpec.model_validate({"kind": "ppk2", **options})
         process.kill()
+
+
+def _spec(kind: str, root: Path, **options: str | float) -> MeterSpec:
+    return MeterSpec.model_validate({"kind": kind, "root": str(root), **options})
 
 
 def cost(spec: MeterSpec, loops: int) -> tuple[float, float]:
@@ -98,13 +109,8 @@ def main() -> None:
         root = Path(folder)
         fake_tree(root)
         rows = {
-            "RAPL, ten readings a second": MeterSpec(kind="rapl", root=str(root)),
-            "INA3221, every 10 ms": MeterSpec(
-                kind="hwmon", chip="ina3221", label="VDD_IN", root=str(root)
-            ),
-            "INA3221, every millisecond": MeterSpec(
-                kind="hwmon", chip="ina3221", label="VDD_IN", period_s=1e-3, root=str(root)
-            ),
+            "RAPL, ten readings a second": _spec("rapl", root),
+            "INA3221, every 10 ms": _spec("hwmon", root, chip="ina3221", label="VDD_IN"),
         }
         for name, spec in rows.items():
             ratio, share = cost(spec, arguments.loops)
