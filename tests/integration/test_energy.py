@@ -11,13 +11,14 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 import hwnas
 import targets
-from targets import Artifact, EnergyConfig, EnergyMeasurement, Failure
-from targets.testing import small_model
+from targets import Artifact, EnergyConfig, EnergyMeasurement, Failure, Measurement
+from targets.testing import QUICK, small_model
 from tests.integration.board_rack import Rack, board_file, wait_until
 from tests.integration.powercap_emulator import DYNAMIC_W, IDLE_W, make_tree
 
@@ -123,19 +124,24 @@ def compiled(target: targets.Target) -> Artifact:
     return artifact
 
 
-def check(energy: EnergyMeasurement | Failure) -> EnergyMeasurement:
+def check(
+    target: targets.Target, artifact: Artifact, energy: EnergyMeasurement | Failure
+) -> EnergyMeasurement:
     """What a single-threaded loop draws: all of the dynamic power while it is on a CPU.
 
     The machine may be busy with other things, and then the loop waits for a part of the
-    time: its power is less, its latency longer, and the energy the same. An inference
-    itself, the answer's way and the agent's looking cost the rest of the 25 % allowed.
+    time: its power is less, its latency longer, and the energy that of an inference that did
+    not wait, as the fastest single ones. The answer's way and the agent's looking cost the
+    rest of the 30 % allowed.
     """
     assert isinstance(energy, EnergyMeasurement), energy
     assert energy.net_j is not None, energy.net_refused
-    fastest_s = min(t.latency_s for t in energy.trials)
+    measurement = target.measure(artifact, QUICK)
+    assert isinstance(measurement, Measurement), measurement
+    fastest_s = min(float(np.quantile(measurement.latency_s, 0.1)), energy.trials[0].latency_s)
     slowest_s = max(t.latency_s for t in energy.trials)
-    assert 0.75 * DYNAMIC_W * fastest_s < energy.net_j.value < 1.25 * DYNAMIC_W * slowest_s
-    assert energy.idle_power_w.value == pytest.approx(IDLE_W, rel=0.2)
+    assert 0.7 * DYNAMIC_W * fastest_s < energy.net_j.value < 1.3 * DYNAMIC_W * slowest_s
+    assert energy.idle_power_w.value == pytest.approx(IDLE_W, rel=0.3)
     assert energy.gross_j.value > energy.net_j.value
     return energy
 
@@ -147,7 +153,7 @@ def test_a_model_on_this_computer_draws_what_its_computing_draws(
         artifact = compiled(target)
         (powercap / "pid").write_text(str(target.process_ids["worker"]))  # type: ignore[attr-defined]
         (first,) = target.measure_energy([artifact], SHORT)
-        energy = check(first)
+        energy = check(target, artifact, first)
         assert len(energy.trials) >= 3
         assert energy.meters[0].rail == "powercap:package"
         assert "not the board" in energy.scope
@@ -167,8 +173,9 @@ def test_a_meter_on_the_board_is_read_there_over_the_same_session(
     document["meters"] = [{"kind": "rapl", "at": "board", "root": str(powercap)}]
     path.write_text(yaml.safe_dump(document))
     with targets.create(path, tmp_path / "cache") as target:
-        (energy,) = target.measure_energy([compiled(target)], SHORT)
-        found = check(energy)
+        artifact = compiled(target)
+        (energy,) = target.measure_energy([artifact], SHORT)
+        found = check(target, artifact, energy)
         assert [found.device_state["board_address"]] == rack.addresses()
 
 
@@ -180,7 +187,7 @@ def test_a_meter_on_another_computer_is_read_over_ssh_with_nothing_installed_the
         artifact = compiled(target)
         (powercap / "pid").write_text(str(target.process_ids["worker"]))  # type: ignore[attr-defined]
         (energy,) = target.measure_energy([artifact], SHORT)
-        check(energy)
+        check(target, artifact, energy)
 
 
 def test_a_computer_that_does_not_answer_is_a_failure_that_says_how_to_try_by_hand(

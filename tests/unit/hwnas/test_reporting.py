@@ -291,7 +291,7 @@ def test_the_other_figures_hold_the_history_and_the_predictions(front: Document)
 
 def test_terminal_tables_take_the_same_documents(front: Document) -> None:
     assert front_table(front).row_count == 3
-    assert calibration_table(front["calibration"]).row_count == 2
+    assert calibration_table(front["calibration"]).row_count == 3
 
 
 def text_of(table: Table) -> str:
@@ -344,6 +344,7 @@ def test_a_front_without_a_meter_says_that_its_energies_are_modelled(
 def test_a_front_of_measured_energies_says_so(front: Document, manifest: Document) -> None:
     for member in front["candidates"]:
         measured_energy(member)
+    front["calibration"]["energies"] = "measured"
     text, page = text_of(front_table(front)), without_library(render(manifest, front))
     assert "energy: measured by power meters, gross." in unwrapped(text)
     assert "modelled" not in text
