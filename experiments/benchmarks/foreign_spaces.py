@@ -1,0 +1,284 @@
+"""Published search spaces that others measured, as graphs of workloads: NB201, FBNet, OFA.
+
+A workload exists for what hwnas itself builds. What these spaces have beyond that is written
+down by its equal in arithmetic: 3 x 3 average pooling as a depthwise convolution, a skip as a
+channel-wise product, a convolution of two groups as two convolutions of half the channels.
+Their kinds of call stay apart in NB201, which has neither depthwise convolutions nor products.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latency_predictors import Graph
+from search_spaces import Shape, Workload
+from search_spaces.graph_builder import GraphBuilder
+
+RAW = "raw"
+"""The view every space has: the graph as it is written down."""
+
+Indices = NDArray[np.integer]
+
+
+@dataclass(frozen=True)
+class Architectures:
+    """n architectures of a space, in the order of the tables.
+
+    Args:
+        views: Per view of the graph, what it holds of each architecture.
+        encodings: Choices as numbers, shape ``(n, e)``: one-hot, zeros where inactive.
+    """
+
+    views: Mapping[str, Sequence[Graph]]
+    encodings: NDArray[np.float64]
+
+
+def one_hot(values: Indices, choices: Sequence[int]) -> NDArray[np.float64]:
+    """Return shape ``(n, slots * len(choices))`` for values of shape ``(n, slots)``."""
+    hot: NDArray[np.bool_] = values[:, :, None] == np.asarray(choices)
+    return hot.reshape(len(values), -1).astype(np.float64)
+
+
+# NAS-Bench-201: Dong & Yang (2020), Sec. 2. arXiv:2001.00326
+
+_NONE, _SKIP, _CONV_1X1, _CONV_3X3, _AVG_POOL = range(5)
+_CELLS = 5
+_WIDTHS = (16, 32, 64)
+# what leads to nodes 1, 2 and 3 of a cell, as slices of its six edges
+_INTO_NODE = (slice(0, 1), slice(1, 3), slice(3, 6))
+
+NB201_INPUTS: Mapping[str, tuple[Shape, int]] = {
+    "cifar10": ((3, 32, 32), 10),
+    "cifar100": ((3, 32, 32), 100),
+    "ninapro": ((1, 16, 52), 18),
+    "darcy": ((1, 85, 85), 10),
+}
+"""Input and classes by data set; the last two are NAS-Bench-360's (arXiv:2110.05668)."""
+
+
+def nb201(ops: Mapping[str, Indices], dataset: str) -> Architectures:
+    """Return NB201 cells in the networks they were measured in.
+
+    Args:
+        ops: Per view, shape ``(n, 6)``: the operator of each edge, 0 where there is none; the
+            view `RAW` is the encoding.
+        dataset: A key of `NB201_INPUTS`.
+    """
+    shape, classes = NB201_INPUTS[dataset]
+    views = {
+        view: [_nb201_graph(tuple(cell), shape, classes) for cell in cells.tolist()]
+        for view, cells in ops.items()
+    }
+    return Architectures(views, one_hot(ops[RAW], range(5)))
+
+
+def _nb201_graph(ops: tuple[int, ...], shape: Shape, classes: int) -> Graph:
+    *stages, head = _nb201_skeleton(shape, classes)
+    graph: Graph = ()
+    for start in stages:
+        graph += start + _cell(ops, start[-1].output_shape) * _CELLS
+    return graph + head
+
+
+@cache
+def _nb201_skeleton(shape: Shape, classes: int) -> tuple[Graph, ...]:
+    """Return what stands before the cells of each of the three stages, and the head."""
+    builder, parts = GraphBuilder(shape), []
+    builder.conv(_WIDTHS[0], 3, 1, "none")
+    for width in _WIDTHS[1:]:
+        parts.append(_taken(builder))
+        _halving_residual(builder, width)
+    parts.append(_taken(builder))
+    builder.global_avg_pool()
+    builder.linear(classes)
+    return (*parts, _taken(builder))
+
+
+def _halving_residual(builder: GraphBuilder, width: int) -> None:
+    source = builder.shape
+    builder.conv(width, 3, 2, "relu")
+    builder.conv(width, 3, 1, "none")
+    half = builder.shape
+    builder.shape = source
+    builder.conv(source[0], 2, 2, "none", depthwise=True)  # 2 x 2 average pooling
+    builder.conv(width, 1, 1, "none")
+    builder.workloads.append(Workload("add", half, half))
+
+
+def _taken(builder: GraphBuilder) -> Graph:
+    taken = tuple(builder.workloads)
+    builder.workloads.clear()
+    return taken
+
+
+@cache
+def _cell(ops: tuple[int, ...], shape: Shape) -> Graph:
+    """Return the operators on the edges, and the additions where edges meet."""
+    on_edge = {
+        _SKIP: Workload("scale", shape, shape),
+        _CONV_1X1: Workload("conv2d", shape, shape, activation="relu"),
+        _CONV_3X3: Workload("conv2d", shape, shape, (3, 3), activation="relu"),
+        _AVG_POOL: Workload("depthwise_conv2d", shape, shape, (3, 3)),
+    }
+    cell: list[Workload] = []
+    for into in _INTO_NODE:
+        edges = [on_edge[op] for op in ops[into] if op != _NONE]
+        cell += edges + [Workload("add", shape, shape)] * (len(edges) - 1)
+    return tuple(cell)
+
+
+# FBNet: Wu et al. (2019), Table 1 (arXiv:1812.03443), with the strides, the head and the blocks
+# (a first convolution even at expansion 1) of HW-NAS-Bench's CIFAR-100 networks
+# (Li et al. 2021, arXiv:2103.10584)
+
+# channels, layers, stride of the first
+_FBNET_STAGES = (
+    (16, 1, 1),
+    (24, 4, 1),
+    (32, 4, 2),
+    (64, 4, 2),
+    (112, 4, 1),
+    (184, 4, 2),
+    (352, 1, 1),
+)
+_FBNET_HEAD = 1504
+
+
+def fbnet(choices: Indices, names: Sequence[str]) -> Architectures:
+    """Return FBNet's networks for CIFAR-100.
+
+    Args:
+        choices: Shape ``(n, 22)``: index in ``names`` of each layer's block.
+        names: Blocks such as ``k3_e6``, ``k5_e1_g2`` (kernel, expansion, groups) and ``skip``.
+    """
+    graphs = [_fbnet_graph([names[i] for i in row]) for row in choices.tolist()]
+    return Architectures({RAW: graphs}, one_hot(choices, range(len(names))))
+
+
+def _fbnet_graph(blocks: Sequence[str]) -> Graph:
+    builder = GraphBuilder((3, 32, 32))
+    builder.conv(16, 3, 1, "relu")
+    layers = iter(blocks)
+    for channels, repeats, stride in _FBNET_STAGES:
+        for index in range(repeats):
+            step = stride if index == 0 else 1
+            _extend(builder, _fbnet_block(next(layers), builder.shape, channels, step))
+    _extend(builder, _head(builder.shape, (_FBNET_HEAD,), (), 100, "relu"))
+    return tuple(builder.workloads)
+
+
+@cache
+def _fbnet_block(name: str, shape: Shape, channels: int, stride: int) -> Graph:
+    builder = GraphBuilder(shape)
+    same = channels == shape[0] and stride == 1
+    if name == "skip":
+        if not same:
+            builder.conv(channels, 1, stride, "relu")
+        return tuple(builder.workloads)
+    option = {part[0]: int(part[1:]) for part in name.split("_")}
+    groups = option.get("g", 1)
+    _pointwise(builder, shape[0] * option["e"], groups, "relu")
+    builder.conv(builder.shape[0], option["k"], stride, "relu", depthwise=True)
+    _pointwise(builder, channels, groups, "none")
+    if same:
+        builder.workloads.append(Workload("add", shape, shape))
+    return tuple(builder.workloads)
+
+
+def _pointwise(builder: GraphBuilder, channels: int, groups: int, activation: str) -> None:
+    shape = builder.shape
+    for _ in range(groups):
+        builder.shape = (shape[0] // groups, *shape[1:])
+        builder.conv(channels // groups, 1, 1, activation)
+    builder.shape = (channels, *shape[1:])
+
+
+def _extend(builder: GraphBuilder, block: Graph) -> None:
+    builder.workloads.extend(block)
+    if block:
+        builder.shape = block[-1].output_shape
+
+
+@cache
+def _head(
+    shape: Shape, before: tuple[int, ...], after: tuple[int, ...], classes: int, activation: str
+) -> Graph:
+    """Return 1 x 1 convolutions before and after pooling, and the classifier."""
+    builder = GraphBuilder(shape)
+    for channels in before:
+        builder.conv(channels, 1, 1, activation)
+    builder.global_avg_pool()
+    for channels in after:
+        builder.conv(channels, 1, 1, activation)
+    builder.linear(classes)
+    return tuple(builder.workloads)
+
+
+# Once-for-all MobileNetV3 of width 1: Cai et al. (2020), Sec. 4 (arXiv:1908.09791); channels,
+# stride, squeeze-and-excitation, activation of its stages from Howard et al. (2019), Table 1
+
+_OFA_STAGES = (
+    (24, 2, False, "relu"),
+    (40, 2, True, "relu"),
+    (80, 2, False, "hard_swish"),
+    (112, 1, True, "hard_swish"),
+    (160, 2, True, "hard_swish"),
+)
+_OFA_SLOTS = 4
+
+
+def ofa(
+    kernels: Indices, expansions: Indices, depths: Indices, resolutions: Indices
+) -> Architectures:
+    """Return networks of the once-for-all MobileNetV3 supernet for ImageNet.
+
+    Squeeze-and-excitation is as wide as hwnas makes it: rounded to multiples of 4, not 8.
+
+    Args:
+        kernels: Shape ``(n, 20)``, four slots for each of five stages.
+        expansions: Shape ``(n, 20)``.
+        depths: Shape ``(n, 5)``; a stage's slots beyond its depth are inactive.
+        resolutions: Shape ``(n,)``, pixels of a side.
+    """
+    rows = zip(
+        *(array.tolist() for array in (kernels, expansions, depths, resolutions)), strict=True
+    )
+    graphs = [_ofa_graph(*row) for row in rows]
+    active = (np.arange(_OFA_SLOTS) < depths[:, :, None]).reshape(len(depths), -1)
+    encodings = (
+        one_hot(np.where(active, kernels, 0), (3, 5, 7)),
+        one_hot(np.where(active, expansions, 0), (3, 4, 6)),
+        one_hot(depths, (2, 3, 4)),
+        resolutions[:, None] / 224,
+    )
+    return Architectures({RAW: graphs}, np.concatenate(encodings, axis=1))
+
+
+def _ofa_graph(
+    kernels: Sequence[int], expansions: Sequence[int], depths: Sequence[int], resolution: int
+) -> Graph:
+    builder = GraphBuilder((3, resolution, resolution))
+    builder.conv(16, 3, 2, "hard_swish")
+    builder.inverted_residual(16, 3, 1, 1, False, "relu")
+    for stage, (channels, stride, se, activation) in enumerate(_OFA_STAGES):
+        for index in range(depths[stage]):
+            slot = stage * _OFA_SLOTS + index
+            step = stride if index == 0 else 1
+            options = (channels, kernels[slot], step, expansions[slot], se, activation)
+            _extend(builder, _inverted_residual(builder.shape, *options))
+    _extend(builder, _head(builder.shape, (960,), (1280,), 1000, "hard_swish"))
+    return tuple(builder.workloads)
+
+
+@cache
+def _inverted_residual(
+    shape: Shape, channels: int, kernel: int, stride: int, expansion: int, se: bool, activation: str
+) -> Graph:
+    builder = GraphBuilder(shape)
+    builder.inverted_residual(channels, kernel, stride, expansion, se, activation)
+    return tuple(builder.workloads)
