@@ -219,15 +219,17 @@ def _head(
     return tuple(builder.workloads)
 
 
-# Once-for-all MobileNetV3 of width 1: Cai et al. (2020), Sec. 4 (arXiv:1908.09791); channels,
-# stride, squeeze-and-excitation, activation of its stages from Howard et al. (2019), Table 1
+# Once-for-all MobileNetV3 (Cai et al. 2020, Sec. 4, arXiv:1908.09791): stride, squeeze-and-
+# excitation and activation of its stages from Howard et al. (2019), Table 1 (large). Channels are
+# 1.2 times those, in multiples of 8: HELP, which measured them, releases code for that supernet.
 
+_OFA_STEM, _OFA_HEAD, _OFA_LAST = 24, 1152, 1536
 _OFA_STAGES = (
-    (24, 2, False, "relu"),
-    (40, 2, True, "relu"),
-    (80, 2, False, "hard_swish"),
-    (112, 1, True, "hard_swish"),
-    (160, 2, True, "hard_swish"),
+    (32, 2, False, "relu"),
+    (48, 2, True, "relu"),
+    (96, 2, False, "hard_swish"),
+    (136, 1, True, "hard_swish"),
+    (192, 2, True, "hard_swish"),
 )
 _OFA_SLOTS = 4
 
@@ -263,15 +265,15 @@ def _ofa_graph(
     kernels: Sequence[int], expansions: Sequence[int], depths: Sequence[int], resolution: int
 ) -> Graph:
     builder = GraphBuilder((3, resolution, resolution))
-    builder.conv(16, 3, 2, "hard_swish")
-    builder.inverted_residual(16, 3, 1, 1, False, "relu")
+    builder.conv(_OFA_STEM, 3, 2, "hard_swish")
+    builder.inverted_residual(_OFA_STEM, 3, 1, 1, False, "relu")
     for stage, (channels, stride, se, activation) in enumerate(_OFA_STAGES):
         for index in range(depths[stage]):
             slot = stage * _OFA_SLOTS + index
             step = stride if index == 0 else 1
             options = (channels, kernels[slot], step, expansions[slot], se, activation)
             _extend(builder, _inverted_residual(builder.shape, *options))
-    _extend(builder, _head(builder.shape, (960,), (1280,), 1000, "hard_swish"))
+    _extend(builder, _head(builder.shape, (_OFA_HEAD,), (_OFA_LAST,), 1000, "hard_swish"))
     return tuple(builder.workloads)
 
 

@@ -48,11 +48,6 @@ class Table:
     rows: NDArray[np.intp]
 
     @property
-    def device(self) -> str:
-        """What was measured, from the array's name."""
-        return self.array.partition("__")[2]
-
-    @property
     def name(self) -> str:
         """File and array."""
         return f"{self.path.stem}/{self.array}"
@@ -158,7 +153,7 @@ def read_baselines(folder: Path) -> Baselines:
         return {}
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
-            file_name = _BASELINE_FILE[row["dataset"]]
+            file_name = _BASELINE_FILE.get(row["dataset"], row["dataset"])
             table = f"{file_name}/{row['metric']}__{row['device']}"
             rows.setdefault((table, int(row["N"])), []).append(row)
     return {key: _best(of_table) for key, of_table in rows.items()}

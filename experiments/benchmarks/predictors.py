@@ -30,7 +30,7 @@ from latency_predictors.prior_residual import PriorResidualPredictor
 _TEST_SIZE = 2000
 # left for training where a table is too small for both
 _LARGEST_TRAINING_SET = 900
-_TEST_SEED = 0
+_SELECTION_SEED = 0
 
 _PUBLISHED = """\
 Published, on other splits and mostly other devices (measurements per device):
@@ -100,7 +100,7 @@ def default_model(
 
 def evaluate(table: Table, sizes: Sequence[int], seeds: int) -> list[Score]:
     """Score the model on every training set size and seed the table is large enough for."""
-    shuffled = np.random.default_rng(_TEST_SEED).permutation(table.rows)
+    shuffled = np.random.default_rng(_SELECTION_SEED).permutation(table.rows)
     n_test = min(_TEST_SIZE, max(len(shuffled) - _LARGEST_TRAINING_SET, len(shuffled) // 2))
     test, pool = shuffled[:n_test], shuffled[n_test:]
     return [
@@ -161,17 +161,17 @@ def line(name: str, n: int, figures: Mapping[str, float], beside: str) -> str:
 def print_table(table: Table, scores: Sequence[Score], baselines: Baselines) -> None:
     """Print a table's means over seeds, one line per training set size."""
     for n in sizes_of(scores):
-        best = baselines.get((table.name, n))
-        beside = (
-            ""
-            if best is None
-            else (
-                f"{100 * best.mape:.1f} ({best.mape_model}), "
-                f"{100 * best.within_10:.1f} ({best.within_10_model})"
-            )
-        )
         figures = mean_figures([score for score in scores if score.n == n])
-        print(line(table.name, n, figures, beside), flush=True)
+        print(line(table.name, n, figures, best_of(baselines, table.name, n)), flush=True)
+
+
+def best_of(baselines: Baselines, table: str, n: int) -> str:
+    """Return the best baselines of a table by name, or nothing where there are none."""
+    if (table, n) not in baselines:
+        return ""
+    best = baselines[table, n]
+    near = f"{100 * best.mape:.1f} ({best.mape_model})"
+    return f"{near}, {100 * best.within_10:.1f} ({best.within_10_model})"
 
 
 def print_means(scores: Sequence[Score], baselines: Baselines) -> None:
@@ -204,7 +204,9 @@ def main() -> None:
     folder = Path(os.environ["HWNAS_DATA"])
     tables = find_tables(folder, args.table)
     if args.limit is not None and args.limit < len(tables):
-        chosen = np.random.default_rng(_TEST_SEED).choice(len(tables), args.limit, replace=False)
+        chosen = np.random.default_rng(_SELECTION_SEED).choice(
+            len(tables), args.limit, replace=False
+        )
         tables = [tables[i] for i in sorted(chosen)]
     if not tables:
         sys.exit(f"{folder}: no table's name holds {args.table!r}")
