@@ -241,7 +241,8 @@ def measure(
     from hwnas.tables import measurement_table
 
     described = load_product(product) if product else None
-    result = run_measure(target, model, product=described).to_dict()
+    with _progress() as progress:
+        result = run_measure(target, model, product=described, progress=progress).to_dict()
     if json_:
         print_json(result)
     else:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from hwnas.measuring import told
 from hwnas.search_context import SearchContext
 from latency_predictors import MeasuredArchitecture
 from search_spaces.onnx_export import stage_models
@@ -37,10 +38,12 @@ def with_energies(
     batch = dict(measured)
     artifacts = {arch_id: _artifacts(context, network(arch_id)) for arch_id in batch}
     wanted = [artifact for stages in artifacts.values() for artifact in stages]
-    context.progress.message(f"Measuring the energy of {len(wanted)} models")
     # a search that goes on need not repeat what took minutes each
     config = context.config.energy_measurement.for_target(context.config.seed)
-    found = context.target.measure_energy(wanted, config)
+    context.progress.phase("Measuring energies", config.trials * len(wanted))
+    found = context.target.measure_energy(
+        wanted, config, observer=lambda _, trial: context.progress.advance(told(trial))
+    )
     energies = dict(zip([a.sha256 for a in wanted], found, strict=True))
     for arch_id, member in batch.items():
         stages = [energies[artifact.sha256] for artifact in artifacts[arch_id]]

@@ -16,13 +16,16 @@ from hwnas.candidate_energy import (
 from hwnas.errors import UnreachableError, UserError
 from hwnas.front import Metric
 from hwnas.product_config import ProductConfig
+from hwnas.progress import ProgressReporter, SilentProgress
 from hwnas.target_checking import open_target
+from hwnas.units import engineering
 from latency_predictors import modelled_energy
 from search_spaces import UnknownOperatorError, workloads_from_onnx
 from targets import (
     Artifact,
     EnergyConfig,
     EnergyModel,
+    EnergyTrial,
     Failure,
     MeasureConfig,
     Measurement,
@@ -84,6 +87,7 @@ def measure(
     config: MeasureConfig = MeasureConfig(),
     energy: EnergyConfig = EnergyConfig(),
     product: ProductConfig | None = None,
+    progress: ProgressReporter | None = None,
 ) -> MeasuredModel:
     """Compile an ONNX model, check it against ONNX Runtime, and measure it on the target.
 
@@ -95,6 +99,7 @@ def measure(
         config: How to time it.
         energy: How to measure its energy, where the target has power meters.
         product: What surrounds the network, for the metrics of the whole product.
+        progress: Told how far the work is.
 
     Raises:
         UserError: If the model cannot be read or compiled.
@@ -108,7 +113,8 @@ def measure(
         measurement = opened.measure(artifact, config, fresh=True)
         if isinstance(measurement, Failure):
             raise failure_error(measurement, str(model))
-        measurement, reason = _with_energy(measurement, opened, artifact, energy)
+        progress = progress or SilentProgress()
+        measurement, reason = _with_energy(measurement, opened, artifact, energy, progress)
         energy_model = opened.spec.energy_model
     metrics: dict[str, Metric] = {}
     if measurement.energy is not None:
@@ -125,15 +131,28 @@ def measure(
 
 
 def _with_energy(
-    measurement: Measurement, target: Target, artifact: Artifact, config: EnergyConfig
+    measurement: Measurement,
+    target: Target,
+    artifact: Artifact,
+    config: EnergyConfig,
+    progress: ProgressReporter,
 ) -> tuple[Measurement, str | None]:
     """Add what the target's power meters measure; or return why they did not."""
     if not target.spec.meters:
         return measurement, None
-    (found,) = target.measure_energy([artifact], config, fresh=True)
+    progress.phase(f"Measuring energy on {target.name}", config.trials)
+    (found,) = target.measure_energy(
+        [artifact], config, fresh=True, observer=lambda _, trial: progress.advance(told(trial))
+    )
     if isinstance(found, Failure):
         return measurement, found.message
     return replace(measurement, energy=found), None
+
+
+def told(trial: EnergyTrial) -> str:
+    """Return what progress says of a trial."""
+    state = ", throttled" if trial.throttled else ""
+    return f"{engineering(trial.gross_j, 'J')} gross, {engineering(trial.net_j, 'J')} net{state}"
 
 
 def _modelled(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from targets.energy_measurement import (
         EnergyConfig,
         EnergyMeasurement,
+        EnergyObserver,
         EnergyTrial,
         Interval,
     )
@@ -44,6 +45,7 @@ __all__ = [
     "Measurement",
     "EnergyConfig",
     "EnergyMeasurement",
+    "EnergyObserver",
     "EnergyTrial",
     "Interval",
     "Failure",
@@ -69,7 +71,8 @@ _HOMES = {
     "EnergyModel": "spec",
     "TunedKernel": "tuning_database",
     **dict.fromkeys(
-        ("EnergyConfig", "EnergyMeasurement", "EnergyTrial", "Interval"), "energy_measurement"
+        ("EnergyConfig", "EnergyMeasurement", "EnergyObserver", "EnergyTrial", "Interval"),
+        "energy_measurement",
     ),
     "open_measurement_log": "cache",
     "MeasurementLog": "measurement_log",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkabl
 
 import numpy as np
 
-from targets.energy_measurement import EnergyConfig, EnergyMeasurement
+from targets.energy_measurement import EnergyConfig, EnergyMeasurement, EnergyObserver
 
 if TYPE_CHECKING:
     import onnx
@@ -211,16 +211,18 @@ class Target(Protocol):
         config: EnergyConfig = EnergyConfig(),
         *,
         fresh: bool = False,
+        observer: EnergyObserver | None = None,
     ) -> list[EnergyMeasurement | Failure]:
         """Measure the energy of one inference of each artifact with the target's power meters.
 
-        Trials of all artifacts are made in random order, so that a drift of the device
+        Trials of several artifacts are made in random order, so that a drift of the device
         looks like no difference between them.
 
         Args:
             artifacts: From this target's `compile`.
             config: How to measure.
             fresh: Measure again even if the cache holds measurements.
+            observer: Told of every trial: one takes half a minute and more.
 
         Returns:
             One result per artifact, in their order.

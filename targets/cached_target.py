@@ -21,7 +21,7 @@ from targets.cpu_clock import journal_name, pinned
 from targets.device_files import DeviceFiles
 from targets.device_state import changing_state, device_state
 from targets.disturbance import flags
-from targets.energy_measurement import EnergyConfig, EnergyMeasurement
+from targets.energy_measurement import EnergyConfig, EnergyMeasurement, EnergyObserver
 from targets.operating_points import require_power_mode
 from targets.parity import (
     NoReferenceError,
@@ -47,6 +47,7 @@ Arrays: TypeAlias = "tuple[NDArray[np.float32], ...]"
 
 _RUN_TIMEOUT_S = 60.0
 _N_PROBES = 5
+_ENERGY_BATCH = 4
 _SEED = 0
 
 
@@ -204,8 +205,13 @@ class CachedTarget(ABC):
         config: EnergyConfig = EnergyConfig(),
         *,
         fresh: bool = False,
+        observer: EnergyObserver | None = None,
     ) -> list[EnergyMeasurement | Failure]:
-        """Measure the energy of an inference of each artifact; see `EnergyProtocol`."""
+        """Measure the energy of an inference of each artifact; see `EnergyProtocol`.
+
+        A few at a time: trials within such a batch come in random order, and what is
+        measured is kept when the batch is done.
+        """
         meters = [meter.model_dump_json() for meter in self._spec.meters]
         known = {
             artifact.sha256: found
@@ -214,9 +220,10 @@ class CachedTarget(ABC):
         }
         missing = [a for a in artifacts if a.sha256 not in known]
         results: dict[str, EnergyMeasurement | Failure] = {**known}
-        if missing:
-            found_now = self._energy_bench().measure(missing, config)
-            for artifact, result in zip(missing, found_now, strict=True):
+        for start in range(0, len(missing), _ENERGY_BATCH):
+            batch = missing[start : start + _ENERGY_BATCH]
+            found_now = self._energy_bench().measure(batch, config, observer)
+            for artifact, result in zip(batch, found_now, strict=True):
                 results[artifact.sha256] = result
                 if isinstance(result, Failure):
                     self._cache.store_failure(result)

@@ -17,7 +17,12 @@ from targets._types import Artifact, Failure, FailureStage
 from targets.cpu_clock import Pin, journal_name, pinned
 from targets.device_state import State, changing_state, device_state
 from targets.disturbance import flags
-from targets.energy_measurement import EnergyConfig, EnergyMeasurement
+from targets.energy_measurement import (
+    EnergyConfig,
+    EnergyMeasurement,
+    EnergyObserver,
+    EnergyTrial,
+)
 from targets.energy_protocol import (
     Candidate,
     EnergyProtocol,
@@ -60,7 +65,10 @@ class EnergyBench:
     clocks: Path
 
     def measure(
-        self, artifacts: Sequence[Artifact], config: EnergyConfig
+        self,
+        artifacts: Sequence[Artifact],
+        config: EnergyConfig,
+        observer: EnergyObserver | None = None,
     ) -> list[EnergyMeasurement | Failure]:
         """Measure artifacts, their trials in random order."""
         if not self.spec.meters:
@@ -75,7 +83,12 @@ class EnergyBench:
                     Candidate(partial(self._device, artifact, shared, state))
                     for artifact, state in zip(artifacts, states, strict=True)
                 ]
-                found = protocol.measure(candidates)
+
+                def observe(index: int, trial: EnergyTrial) -> None:
+                    if observer is not None:
+                        observer(artifacts[index], trial)
+
+                found = protocol.measure(candidates, observe)
         except _FAULTS as error:
             stage = _stage(error)
             return [self._failure(a, stage, _reason(error)) for a in artifacts]

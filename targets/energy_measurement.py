@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from targets._types import Provenance
+    from targets._types import Artifact, Provenance
     from targets.meters import MeterInfo
 
 
@@ -147,3 +147,7 @@ class EnergyMeasurement:
     def voltage_v(self) -> float | None:
         """Supply voltage, where one meter alone knows it."""
         return self.meters[0].voltage_v if len(self.meters) == 1 else None
+
+
+EnergyObserver: TypeAlias = "Callable[[Artifact, EnergyTrial], None]"
+"""Told of every trial that counts, and of those in which the device throttled."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from targets._types import Artifact, Failure, FailureStage, MeasureConfig, Measurement
-from targets.energy_measurement import EnergyConfig, EnergyMeasurement
+from targets.energy_measurement import EnergyConfig, EnergyMeasurement, EnergyObserver
 from targets.json_lines import JsonLines
 from targets.parity import input_shapes
 from targets.result_json import Result, measurement_from_dict, result_from_dict
@@ -119,6 +119,7 @@ class ReplayTarget:
         config: EnergyConfig = EnergyConfig(),
         *,
         fresh: bool = False,
+        observer: EnergyObserver | None = None,
     ) -> list[EnergyMeasurement | Failure]:
         """Return the recorded energies; fresh ones there are not."""
         return [

@@ -21,7 +21,7 @@ PUBLIC = {
     """,
     "targets": """
         create names load_spec Target TargetSpec EnergyModel TunableTarget TunedKernel
-        EnergyConfig EnergyMeasurement EnergyTrial Interval
+        EnergyConfig EnergyMeasurement EnergyObserver EnergyTrial Interval
         Artifact MeasureConfig Measurement Failure Provenance Boundary
         open_measurement_log MeasurementLog Record RecordHead
         JsonLines result_to_dict measurement_from_dict write_atomically

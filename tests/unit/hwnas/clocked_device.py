@@ -16,6 +16,7 @@ from targets import (
     Artifact,
     EnergyConfig,
     EnergyMeasurement,
+    EnergyObserver,
     Failure,
     Interval,
     TargetSpec,
@@ -110,6 +111,7 @@ class ClockedTarget(CachedTarget):
         config: EnergyConfig = EnergyConfig(),
         *,
         fresh: bool = False,
+        observer: EnergyObserver | None = None,
     ) -> list[EnergyMeasurement | Failure]:
         """Return `gross_j` at the clock the device runs at, with an interval of 1 %."""
         journal = self._cache.folder / "clocks" / journal_name(self.files)

@@ -41,6 +41,7 @@ from targets import (
     EnergyConfig,
     EnergyMeasurement,
     EnergyModel,
+    EnergyObserver,
     Failure,
     Interval,
     MeasureConfig,
@@ -139,6 +140,7 @@ class FormulaTarget:
         config: EnergyConfig = EnergyConfig(),
         *,
         fresh: bool = False,
+        observer: EnergyObserver | None = None,
     ) -> list[EnergyMeasurement | Failure]:
         """Every inference takes 3 W while it lasts, and 1 W of that also when idle."""
         self.energy_configs.add(config)
