@@ -29,7 +29,7 @@ class ProgressReporter(Protocol):
         ...
 
     def advance(self, note: str = "") -> None:
-        """One more step is done; ``note`` is the latest result."""
+        """One more step is done; ``note`` is the latest result. Steps over the total extend it."""
         ...
 
     def message(self, text: str) -> None:
@@ -102,8 +102,9 @@ class ConsoleProgress:
     def advance(self, note: str = "") -> None:
         """See `ProgressReporter`."""
         self._done += 1
+        self._total = max(self._total, self._done)
         if self._bars is not None and self._task is not None:
-            self._bars.update(self._task, advance=1, note=note)
+            self._bars.update(self._task, advance=1, total=self._total, note=note)
             return
         now = time.monotonic()
         if self._done == self._total or now - self._spoke >= _PLAIN_EVERY_S:
