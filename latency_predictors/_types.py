@@ -40,6 +40,22 @@ class Prediction:
     in_domain: bool
 
 
+@dataclass(frozen=True)
+class Predictions:
+    """Predictions of n costs as arrays of shape ``(n,)``; see `Prediction`."""
+
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    in_domain: NDArray[np.bool_]
+
+    def to_list(self) -> list[Prediction]:
+        """Return one object per prediction."""
+        columns = (self.mean, self.std, self.low, self.high, self.in_domain)
+        return [Prediction(*row) for row in zip(*(c.tolist() for c in columns), strict=True)]
+
+
 @runtime_checkable
 class CostPredictor(Protocol):
     """Learns one positive cost (seconds, bytes) of a graph from measurements."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from latency_predictors.features import operators, shape_features
+from latency_predictors.features import graph_features
 from search_spaces import Architecture, SearchSpace
 
 _POOL_PER_PICK = 20
@@ -49,8 +49,7 @@ def covering_subset(space: SearchSpace, pool: Sequence[Architecture], n: int) ->
     """
     if len(pool) <= n:
         return list(pool)
-    graphs = [space.workloads(arch) for arch in pool]
-    features = shape_features(graphs, operators(graphs))
+    features = graph_features([space.workloads(arch) for arch in pool]).shape_features()
     spread = features.std(axis=0)
     points = (features - features.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
     return [pool[i] for i in farthest_first(points, n)]

@@ -12,6 +12,7 @@ from targets import Measurement
 CLOCK_EXPONENTS: dict[str, tuple[int, ...]] = {
     "latency_s": (0, -1),
     "energy_j": (0, -1, 1, 2),
+    "power_w": (0, 1, 2, 3),
     "flash_bytes": (0,),
     "peak_ram_bytes": (0,),
 }
@@ -20,7 +21,7 @@ CLOCK_EXPONENTS: dict[str, tuple[int, ...]] = {
 Latency: cycles take ``1/r``, waiting for memory does not change. Energy: an operation
 switches ``C V^2``, and static power ``~ V`` flows as long as the latency lasts. With a voltage
 that rises linearly, ``V = a + b r``, these are ``1, r, r^2`` and ``(a + b r)(1/r, 1)``: the
-voltage itself need not be known.
+voltage itself need not be known. Power is energy over the time that cycles take.
 
 References:
     Chandrakasan, Sheng & Brodersen (1992), Low-power CMOS digital design, IEEE J. Solid-State

@@ -1,62 +1,52 @@
-"""A linear cost prior with a learned residual: good from a few measurements on."""
+"""Additive costs of operators with a learned residual: good from a few measurements on."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
-from sklearn.model_selection import GroupKFold
 
-from latency_predictors._types import Graph, Prediction
-from latency_predictors.features import (
-    PER_OPERATOR,
-    additive_features,
-    operators,
-    peak_activations,
-    shape_features,
-)
-from latency_predictors.operating_point import checked_clocks, over_clocks
+from latency_predictors._types import Graph, Prediction, Predictions
+from latency_predictors.conformal import ErrorScale
+from latency_predictors.cost_prior import Columns, CostPrior
+from latency_predictors.features import PER_KIND, GraphFeatures
+from latency_predictors.observed import Observed, observed_graphs
+from latency_predictors.operating_point import over_clocks
+from latency_predictors.residual import Inputs, Residual
 
-CONFIDENCE = 0.9
-_FOLDS = 8
-_RIDGE = 1e-3
-# no graph costs less than this share of the cheapest one measured: 0 is no cost
-_LEAST_SHARE = 0.01
+Array = NDArray[np.float64]
+
+_FOLDS = 10
 # outside the calibrated range by more than this (in log units): an extrapolation
 _DOMAIN_SLACK = 0.1
 
 PRIOR_FEATURES: dict[str, tuple[str, ...]] = {
     "latency_s": ("calls", "macs", "bytes"),
     "energy_j": ("calls", "macs", "bytes"),
+    "power_w": (),
     "flash_bytes": ("calls", "params"),
     "peak_ram_bytes": ("peak",),
 }
-"""Which columns the cost prior of each metric is linear in; always with a constant."""
+"""Which sums the cost prior of each metric is linear in; always with a constant."""
 
 
 class PriorResidualPredictor:
-    """Non-negative linear prior on operator costs times a Gaussian-process correction.
+    """Non-negative costs of operators times a Gaussian-process correction.
 
-    The prior is ``f(g) = b0 + sum over operators of b . features`` with ``b >= 0``
-    and ``b0 > 0``, fitted by least squares on the *relative* error. A Gaussian process learns
-    ``log(value / prior)`` from the shape of the graph. Its standard deviation is
-    rescaled so that it matches cross-validated errors, and the interval is
-    conformal: the quantile of cross-validated normalized errors.
+    A `CostPrior` learns what each kind of operator costs, for every view of the graph, and
+    how far to believe each view. A `Residual` learns ``log(value / prior)`` and is trusted
+    as far as it would have helped on what it had not seen. The interval is conformal: the
+    quantile of the normalized errors of predictions that had not seen an architecture.
 
     Args:
         metric: A key of `PRIOR_FEATURES`.
 
-    References:
-        Rasmussen & Williams (2006), Gaussian Processes for Machine Learning,
-        Sec. 2.2 (regression); Barber et al. (2021), Predictive inference with
-        the jackknife+, Sec. 1.2 (CV residuals). doi:10.1214/20-AOS1965
+    Attributes:
+        cv_errors_: Shape ``(n,)``: logarithms of measured over predicted cost, of predictions
+            that had not seen the architecture.
+        cv_stds_: Shape ``(n,)``: the standard deviations claimed for them.
     """
 
     def __init__(self, metric: str) -> None:
@@ -68,7 +58,7 @@ class PriorResidualPredictor:
     def fit(
         self,
         graphs: Sequence[Graph],
-        values: NDArray[np.float64],
+        values: Array,
         groups: Sequence[str],
         relative_clocks: Sequence[float] | None = None,
     ) -> Self:
@@ -85,28 +75,7 @@ class PriorResidualPredictor:
             ValueError: For fewer than 4 groups, a value that is not positive and finite, or
                 clocks that are all the same.
         """
-        self.clocked = relative_clocks is not None
-        if relative_clocks is not None and len(set(relative_clocks)) < 2:
-            raise ValueError(f"needs measurements of at least 2 clocks. Got {relative_clocks[:1]}.")
-        values = np.asarray(values, dtype=np.float64)
-        if not np.all((values > 0) & (values < np.inf)):
-            raise ValueError(f"{self.metric} of a measured graph must be positive and finite")
-        n_groups = len(set(groups))
-        if n_groups < 4:
-            raise ValueError(f"needs measurements of at least 4 architectures. Got {n_groups}.")
-        self.operators_ = operators(graphs)
-        additive, shape = self._features(graphs, relative_clocks)
-        errors, stds = self._cross_validate(additive, shape, values, np.asarray(groups))
-        # floored by the typical error: from few samples a Gaussian process may be sure of
-        # itself without reason, and dividing by its deviation alone would know no bounds
-        self.typical_error_ = max(float(np.sqrt(np.mean(errors**2))), 1e-9)
-        scores = errors / np.hypot(stds, self.typical_error_)
-        # the root mean square of well-scaled scores is 1
-        self.std_scale_ = max(float(np.sqrt(np.mean(scores**2))), 1e-6)
-        self.quantile_ = _conformal_quantile(np.abs(scores) / self.std_scale_)
-        self._fit_model(additive, shape, values)
-        self._train_shape, self._train_log_ratio = shape, self._log_ratio(additive, values)
-        return self
+        return self.fit_observed(observed_graphs(graphs, relative_clocks), values, groups)
 
     def predict(
         self, graphs: Sequence[Graph], relative_clocks: Sequence[float] | None = None
@@ -118,42 +87,85 @@ class PriorResidualPredictor:
             relative_clocks: Length n, where the predictor was fitted to several clocks.
 
         Raises:
+            UnknownWorkloadError: If a graph holds an operator not calibrated.
             ValueError: If clocks are missing, or the predictor knows none.
         """
         if not graphs:
             return []
-        if self.clocked != (relative_clocks is not None):
+        return self.predict_observed(observed_graphs(graphs, relative_clocks)).to_list()
+
+    def fit_observed(self, observed: Observed, values: Array, groups: Sequence[str]) -> Self:
+        """Learn from n measured architectures; see `fit`.
+
+        Args:
+            observed: What is known of them.
+            values: Shape ``(n,)``, positive.
+            groups: Length n.
+        """
+        clocks = observed.relative_clocks
+        if clocks is not None and len(set(clocks.tolist())) < 2:
+            raise ValueError(f"needs measurements of at least 2 clocks. Got {clocks[:1]}.")
+        values = np.asarray(values, dtype=np.float64)
+        if not np.all((values > 0) & (values < np.inf)):
+            raise ValueError(f"{self.metric} of a measured graph must be positive and finite")
+        numbers = np.unique(np.asarray(groups), return_inverse=True)[1]
+        n_groups = int(numbers.max()) + 1 if len(numbers) else 0
+        if n_groups < 4:
+            raise ValueError(f"needs measurements of at least 4 architectures. Got {n_groups}.")
+        self.clocked = clocks is not None
+        self._kinds = {name: view.kinds for name, view in observed.views.items()}
+        self._n_encodings = None if observed.encodings is None else observed.encodings.shape[1]
+        columns = {name: self._columns(view, clocks) for name, view in observed.views.items()}
+        folds = [np.flatnonzero(numbers % _FOLDS == k) for k in range(min(_FOLDS, n_groups))]
+        self._prior, log_held_out = CostPrior.fit(columns, observed.plausibility, values, folds)
+        log_prior = self._prior.log_cost(columns)
+        inputs = self._inputs(observed, log_prior)
+        self._residual, means, stds = Residual.fit(inputs, np.log(values) - log_prior, numbers)
+        self.cv_errors_, self.cv_stds_ = np.log(values) - log_held_out - means, stds
+        self._scale = ErrorScale.fit(self.cv_errors_, stds)
+        shape = self._domain_features(observed)
+        self._lowest, self._highest = shape.min(axis=0), shape.max(axis=0)
+        return self
+
+    def predict_observed(self, observed: Observed) -> Predictions:
+        """Predict the costs of n architectures at once; see `predict`."""
+        return self._scale.predictions(*self.predict_log(observed))
+
+    def predict_log(self, observed: Observed) -> tuple[Array, Array, NDArray[np.bool_]]:
+        """Return log costs, the deviations claimed for them, and whether they are in domain.
+
+        The deviations are the residual's own, not yet scaled to the errors held out.
+        """
+        if self.clocked != (observed.relative_clocks is not None):
             raise ValueError(
                 f"{self.metric}: fitted to {'several clocks' if self.clocked else 'one clock'}, "
                 f"{'none' if self.clocked else 'some'} given in relative_clocks"
             )
-        additive, shape = self._features(graphs, relative_clocks)
-        mean, log_std = self._predict_log(additive, shape)
-        log_std = np.hypot(log_std, self.typical_error_) * self.std_scale_
-        half = self.quantile_ * log_std
-        low = self._train_shape.min(axis=0) - _DOMAIN_SLACK
-        high = self._train_shape.max(axis=0) + _DOMAIN_SLACK
-        inside = np.all((shape >= low) & (shape <= high), axis=1)
-        value = np.exp(mean)
-        return [
-            Prediction(float(v), float(v * s), float(v * np.exp(-h)), float(v * np.exp(h)), bool(d))
-            for v, s, h, d in zip(value, log_std, half, inside, strict=True)
-        ]
+        known, strange = self._aligned(observed)
+        clocks = observed.relative_clocks
+        columns = {name: self._columns(view, clocks) for name, view in known.views.items()}
+        log_prior = self._prior.log_cost(columns)
+        mean, std = self._residual.predict(self._inputs(known, log_prior))
+        shape = self._domain_features(known)
+        inside = (shape >= self._lowest - _DOMAIN_SLACK) & (shape <= self._highest + _DOMAIN_SLACK)
+        return log_prior + mean, std, inside.all(axis=1) & ~strange
+
+    @property
+    def view_weights(self) -> dict[str, float]:
+        """How far each view of the graphs is believed to be what the device executes."""
+        return self._prior.view_weights
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fitted state, JSON-ready, for `from_dict`."""
         return {
             "metric": self.metric,
-            "operators": list(self.operators_),
-            "typical_error": self.typical_error_,
-            "std_scale": self.std_scale_,
-            "quantile": self.quantile_,
-            "log_kernel": self._gp.kernel_.theta.tolist(),
-            "prior": self._prior.tolist(),
-            "center": self._center.tolist(),
-            "scale": self._scale.tolist(),
-            "train_shape": self._train_shape.tolist(),
-            "train_log_ratio": self._train_log_ratio.tolist(),
+            "kinds": {name: [list(kind) for kind in kinds] for name, kinds in self._kinds.items()},
+            "prior": self._prior.to_dict(),
+            "residual": self._residual.to_dict(),
+            "errors": self._scale.to_dict(),
+            "lowest": self._lowest.tolist(),
+            "highest": self._highest.tolist(),
+            "n_encodings": self._n_encodings,
             **({"clocked": True} if self.clocked else {}),
         }
 
@@ -165,123 +177,76 @@ class PriorResidualPredictor:
             KeyError, TypeError, ValueError: If an entry is missing or not what it should be.
         """
         self = cls(state["metric"])
-        self.operators_ = tuple(state["operators"])
-        self.typical_error_ = float(state["typical_error"])
-        self.std_scale_, self.quantile_ = float(state["std_scale"]), float(state["quantile"])
-        n = len(state["train_log_ratio"])
         self.clocked = state.get("clocked") is True
-        prior, shape = self._features((), () if self.clocked else None)
-        n_shape = shape.shape[1]
-        self._prior = _array(state, "prior", (prior.shape[1],))
-        self._center, self._scale = (_array(state, k, (n_shape,)) for k in ("center", "scale"))
-        self._train_shape = _array(state, "train_shape", (n, n_shape))
-        self._train_log_ratio = _array(state, "train_log_ratio", (n,))
-        kernel = _kernel(n_shape)
-        kernel = kernel.clone_with_theta(_array(state, "log_kernel", kernel.theta.shape))
-        self._gp = GaussianProcessRegressor(kernel, optimizer=None)
-        self._gp.fit((self._train_shape - self._center) / self._scale, self._train_log_ratio)
+        self._kinds = {
+            str(name): tuple((str(op), (int(h), int(w)), str(dtype)) for op, (h, w), dtype in kinds)
+            for name, kinds in state["kinds"].items()
+        }
+        self._scale = ErrorScale.from_dict(state["errors"])
+        width = state["n_encodings"]
+        self._n_encodings = None if width is None else int(width)
+        nothing = self._nothing()
+        columns = {
+            name: self._columns(view, nothing.relative_clocks)
+            for name, view in nothing.views.items()
+        }
+        self._prior = CostPrior.from_dict(state["prior"], columns)
+        inputs = self._inputs(nothing, np.zeros(0))
+        widths = (inputs.linear.shape[1], *(part.shape[1] for part in inputs.smooth))
+        self._residual = Residual.from_dict(state["residual"], widths)
+        wanted = self._domain_features(nothing).shape[1:]
+        self._lowest, self._highest = (
+            np.asarray(state[key], dtype=np.float64) for key in ("lowest", "highest")
+        )
+        if self._lowest.shape != wanted or self._highest.shape != wanted:
+            raise ValueError(f"lowest, highest: wanted {wanted[0]} numbers each")
         return self
 
-    def _features(
-        self, graphs: Sequence[Graph], relative_clocks: Sequence[float] | None
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the columns of the prior, and those of the residual."""
-        prior, shape = self._prior_matrix(graphs), shape_features(graphs, self.operators_)
-        if relative_clocks is None:
-            return prior, shape
-        clocks = checked_clocks(relative_clocks, len(graphs))
-        return over_clocks(prior, clocks, self.metric), np.column_stack([shape, np.log(clocks)])
-
-    def _prior_matrix(self, graphs: Sequence[Graph]) -> NDArray[np.float64]:
+    def _columns(self, features: GraphFeatures, clocks: Array | None) -> Columns:
         names = PRIOR_FEATURES[self.metric]
-        additive = additive_features(graphs, self.operators_)
-        wanted = [PER_OPERATOR.index(name) for name in names if name in PER_OPERATOR]
-        flat = additive[..., wanted].reshape(len(graphs), len(self.operators_) * len(wanted))
-        columns = [np.ones((len(graphs), 1)), flat]
+        sums = features.sums[..., [PER_KIND.index(name) for name in names if name in PER_KIND]]
+        n = len(features)
+        shared = sums.sum(axis=1)
         if "peak" in names:
-            columns.append(peak_activations(graphs)[:, None])
-        return np.concatenate(columns, axis=1)
+            shared = np.column_stack([shared, features.peak_bytes])
+        constant, own = np.ones((n, 1)), sums.reshape(n, sums.shape[1] * sums.shape[2])
+        if clocks is None:
+            return Columns(constant, shared, own)
+        return Columns(
+            *(over_clocks(part, clocks, self.metric) for part in (constant, shared, own))
+        )
 
-    def _fit_model(
-        self,
-        additive: NDArray[np.float64],
-        shape: NDArray[np.float64],
-        values: NDArray[np.float64],
-    ) -> None:
-        self._prior = _relative_nnls(additive, values)
-        self._center = shape.mean(axis=0)
-        self._scale = np.maximum(shape.std(axis=0), 1e-3)
-        self._gp = GaussianProcessRegressor(_kernel(shape.shape[1]), n_restarts_optimizer=0)
-        with warnings.catch_warnings():
-            # a hyperparameter at its bound is intended: the bounds are the regularization
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            self._gp.fit((shape - self._center) / self._scale, self._log_ratio(additive, values))
+    def _inputs(self, observed: Observed, log_prior: Array) -> Inputs:
+        """Return what the residual may depend on: shares of the cost, and all features."""
+        typical = np.exp(-log_prior)[:, None]
+        sums = [
+            view.sums.reshape(len(view), len(view.kinds) * len(PER_KIND))
+            for view in observed.views.values()
+        ]
+        smooth = [self._domain_features(observed)]
+        if observed.encodings is not None:
+            smooth.append(observed.encodings)
+        return Inputs(np.concatenate(sums, axis=1) * typical, tuple(smooth))
 
-    def _log_ratio(
-        self, additive: NDArray[np.float64], values: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        return np.asarray(np.log(values / (additive @ self._prior)))
+    def _domain_features(self, observed: Observed) -> Array:
+        parts = [view.shape_features() for view in observed.views.values()]
+        if observed.relative_clocks is not None:
+            parts.append(np.log(observed.relative_clocks)[:, None])
+        return np.concatenate(parts, axis=1)
 
-    def _predict_log(
-        self, additive: NDArray[np.float64], shape: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        mean, std = self._gp.predict((shape - self._center) / self._scale, return_std=True)
-        return np.log(additive @ self._prior) + mean, std
+    def _aligned(self, observed: Observed) -> tuple[Observed, NDArray[np.bool_]]:
+        strange = np.zeros(len(observed), dtype=np.bool_)
+        views = {}
+        for name, kinds in self._kinds.items():
+            views[name], unknown = observed.views[name].aligned(kinds)
+            strange |= unknown
+        return Observed(views, {}, observed.encodings, observed.relative_clocks), strange
 
-    def _cross_validate(
-        self,
-        additive: NDArray[np.float64],
-        shape: NDArray[np.float64],
-        values: NDArray[np.float64],
-        groups: NDArray[np.str_],
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return out-of-fold errors of the log value, and the standard deviations predicted."""
-        errors, stds = np.empty(len(values)), np.empty(len(values))
-        folds = GroupKFold(min(_FOLDS, len(np.unique(groups))))
-        for train, held_out in folds.split(shape, values, groups):
-            self._fit_model(additive[train], shape[train], values[train])
-            mean, std = self._predict_log(additive[held_out], shape[held_out])
-            errors[held_out] = np.log(values[held_out]) - mean
-            stds[held_out] = std
-        return errors, stds
-
-
-def _array(state: Mapping[str, Any], key: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    array = np.asarray(state[key], dtype=np.float64)
-    if array.shape != shape or not np.isfinite(array).all():
-        raise ValueError(f"{key}: wanted finite numbers of shape {shape}, got {array.shape}")
-    return array
-
-
-def _kernel(n_features: int) -> Any:
-    # bounds keep the correction smooth and small: the prior carries the physics
-    return ConstantKernel(0.01, (1e-4, 1.0)) * RBF(
-        np.sqrt(n_features), (0.5 * np.sqrt(n_features), 20 * np.sqrt(n_features))
-    ) + WhiteKernel(1e-3, (1e-6, 0.1))
-
-
-def _relative_nnls(
-    features: NDArray[np.float64], values: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Minimize ``||(features @ b - values) / values||^2 + ridge`` subject to ``b >= 0``.
-
-    The first column is the constant; its coefficient is at least ``_LEAST_SHARE``
-    of the smallest value.
-    """
-    least = _LEAST_SHARE * values.min()
-    rows = features / values[:, None]
-    scale = np.maximum(np.linalg.norm(rows, axis=0), 1e-300)
-    ridge = np.sqrt(_RIDGE) * np.eye(rows.shape[1])
-    solution, _ = nnls(
-        np.vstack([rows / scale, ridge]),
-        np.concatenate([1 - least / values, np.zeros(rows.shape[1])]),
-    )
-    solution = solution / scale
-    solution[0] += least
-    return np.asarray(solution)
-
-
-def _conformal_quantile(scores: NDArray[np.float64]) -> float:
-    """Return the ``ceil((n + 1) * CONFIDENCE)``-th smallest score (the largest for tiny n)."""
-    rank = int(np.ceil((len(scores) + 1) * CONFIDENCE))
-    return float(np.sort(scores)[min(rank, len(scores)) - 1])
+    def _nothing(self) -> Observed:
+        """Return what is known of no architecture, in the form of those fitted."""
+        views = {
+            name: GraphFeatures(kinds, np.zeros((0, len(kinds), len(PER_KIND))), np.zeros(0))
+            for name, kinds in self._kinds.items()
+        }
+        encodings = None if self._n_encodings is None else np.zeros((0, self._n_encodings))
+        return Observed(views, {}, encodings, np.zeros(0) if self.clocked else None)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from latency_predictors._types import Graph, Prediction
-from latency_predictors.prior_residual import CONFIDENCE, PriorResidualPredictor
+from latency_predictors.conformal import CONFIDENCE
+from latency_predictors.prior_residual import PriorResidualPredictor
 from targets import Provenance, write_atomically
 
 SCHEMA_VERSION = 2

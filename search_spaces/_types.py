@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import nn
 
+    from search_spaces.chain import Link
+
 Choice: TypeAlias = int | float | str
 """One value of one dimension of a search space."""
 
@@ -61,7 +63,8 @@ class Workload:
 
     Args:
         op: ``conv2d``, ``depthwise_conv2d``, ``linear``, ``global_avg_pool``,
-            ``add`` (residual) or ``scale`` (channel-wise product).
+            ``add`` (residual), ``scale`` (channel-wise product) or ``copy`` (a skip that a
+            runtime executes).
         input_shape: Shape of the first input.
         output_shape: Shape of the output.
         kernel: Kernel height and width; ``(1, 1)`` where there is none.
@@ -145,40 +148,32 @@ class SearchSpace(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class TrunkStage:
-    """One stage of a trunk, before exits are added.
+@runtime_checkable
+class ChainedSpace(SearchSpace, Protocol):
+    """A space that says what its operators depend on, so that arrays of architectures are fast."""
 
-    Args:
-        input_shape: ``(C, H, W)`` that it reads.
-        output_shape: ``(C, H, W)`` of its features.
-        workloads: Its fused operators; none where the stage is switched off.
-    """
-
-    input_shape: Shape
-    output_shape: Shape
-    workloads: tuple[Workload, ...]
+    @property
+    def links(self) -> tuple[Link, ...]:
+        """What every network is a chain of, so that `chain_stages` gives its `stages`."""
+        ...
 
 
 @runtime_checkable
-class StagedSpace(SearchSpace, Protocol):
+class StagedSpace(ChainedSpace, Protocol):
     """A space whose networks are a trunk of stages and one head; exits can be added."""
 
     @property
-    def n_trunk_stages(self) -> int:
-        """Number of trunk stages, switched off or not."""
+    def trunk_links(self) -> tuple[tuple[Link, ...], ...]:
+        """The links of every trunk stage, in execution order; none of them is a head."""
         ...
 
-    def trunk(self, arch: Architecture) -> tuple[TrunkStage, ...]:
-        """Describe every trunk stage, in execution order."""
-        ...
-
-    def head(self, arch: Architecture) -> tuple[Workload, ...]:
-        """Return the workloads of the final head."""
+    @property
+    def head_link(self) -> Link:
+        """The final head, always present."""
         ...
 
     def build_trunk(self, arch: Architecture) -> list[nn.Module]:
-        """Build one module per trunk stage; an identity where it is switched off."""
+        """Build one module per trunk stage; an identity where none of its links is present."""
         ...
 
     def build_head(self, arch: Architecture) -> nn.Module:

@@ -31,7 +31,7 @@ def macs(workload: Workload) -> int:
             return workload.input_shape[0] * workload.output_shape[0]
         case "scale":
             return outputs
-        case "global_avg_pool" | "add":
+        case "global_avg_pool" | "add" | "copy":
             return 0
     raise LookupError(f"no cost is known of operator {workload.op!r}")
 
@@ -51,7 +51,7 @@ def n_params(workload: Workload) -> int:
             return workload.output_shape[0] * (kernel + 1)
         case "linear":
             return workload.output_shape[0] * (workload.input_shape[0] + 1)
-        case "global_avg_pool" | "add" | "scale":
+        case "global_avg_pool" | "add" | "scale" | "copy":
             return 0
     raise LookupError(f"no cost is known of operator {workload.op!r}")
 

@@ -1,9 +1,8 @@
 """Published search spaces that others measured, as graphs of workloads: NB201, FBNet, OFA.
 
 A workload exists for what hwnas itself builds. What these spaces have beyond that is written
-down by its equal in arithmetic: 3 x 3 average pooling as a depthwise convolution, a skip as a
-channel-wise product, a convolution of two groups as two convolutions of half the channels.
-Their kinds of call stay apart in NB201, which has neither depthwise convolutions nor products.
+down by its equal in arithmetic: 3 x 3 average pooling as a depthwise convolution, an edge that is
+multiplied by 0 as a product, a convolution of two groups as two of half the channels.
 """
 
 from __future__ import annotations
@@ -16,11 +15,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latency_predictors import Graph
+from latency_predictors.features import graph_features
+from latency_predictors.observed import Observed
 from search_spaces import Shape, Workload
 from search_spaces.graph_builder import GraphBuilder
 
 RAW = "raw"
 """The view every space has: the graph as it is written down."""
+FROM_INPUT, FROM_OUTPUT, FROM_BOTH = (f"pruned_from_{end}" for end in ("input", "output", "both"))
+LONGEST_PATH = "longest_path"
+
+# What exporters and runtimes do with dead ends, before anything is measured: all of them drop
+# what does not reach the output, but those that run the network as it is written; folding
+# zeros that come from the input as well needs one that computes constants, and doing only
+# that would be odd. Running all branches at once needs a device with room for them.
+_PLAUSIBILITY = {
+    RAW: 0.5,
+    FROM_INPUT: 0.1,
+    FROM_OUTPUT: 1.0,
+    FROM_BOTH: 0.5,
+    LONGEST_PATH: 0.1,
+}
 
 Indices = NDArray[np.integer]
 
@@ -37,6 +52,11 @@ class Architectures:
     views: Mapping[str, Sequence[Graph]]
     encodings: NDArray[np.float64]
 
+    def observed(self) -> Observed:
+        """Return what a predictor may know of them."""
+        features = {view: graph_features(graphs) for view, graphs in self.views.items()}
+        return Observed(features, _PLAUSIBILITY, self.encodings)
+
 
 def one_hot(values: Indices, choices: Sequence[int]) -> NDArray[np.float64]:
     """Return shape ``(n, slots * len(choices))`` for values of shape ``(n, slots)``."""
@@ -51,6 +71,9 @@ _CELLS = 5
 _WIDTHS = (16, 32, 64)
 # what leads to nodes 1, 2 and 3 of a cell, as slices of its six edges
 _INTO_NODE = (slice(0, 1), slice(1, 3), slice(3, 6))
+# edges from the input of a cell to its output, and what an operator takes, but for a factor
+_PATHS = ((0, 2, 5), (0, 4), (1, 5), (3,))
+_PATH_COST = {_SKIP: 0.1, _CONV_1X1: 1.0, _CONV_3X3: 2.0, _AVG_POOL: 1.0}
 
 NB201_INPUTS: Mapping[str, tuple[Shape, int]] = {
     "cifar10": ((3, 32, 32), 10),
@@ -71,17 +94,22 @@ def nb201(ops: Mapping[str, Indices], dataset: str) -> Architectures:
     """
     shape, classes = NB201_INPUTS[dataset]
     views = {
-        view: [_nb201_graph(tuple(cell), shape, classes) for cell in cells.tolist()]
+        view: [_nb201_graph(view, tuple(cell), shape, classes) for cell in cells.tolist()]
         for view, cells in ops.items()
     }
+    if FROM_BOTH in ops:
+        cells = ops[FROM_BOTH].tolist()
+        views[LONGEST_PATH] = [
+            _nb201_graph(LONGEST_PATH, _longest_path(tuple(cell)), shape, classes) for cell in cells
+        ]
     return Architectures(views, one_hot(ops[RAW], range(5)))
 
 
-def _nb201_graph(ops: tuple[int, ...], shape: Shape, classes: int) -> Graph:
+def _nb201_graph(view: str, ops: tuple[int, ...], shape: Shape, classes: int) -> Graph:
     *stages, head = _nb201_skeleton(shape, classes)
     graph: Graph = ()
     for start in stages:
-        graph += start + _cell(ops, start[-1].output_shape) * _CELLS
+        graph += start + _cell(view == RAW, ops, start[-1].output_shape) * _CELLS
     return graph + head
 
 
@@ -117,17 +145,32 @@ def _taken(builder: GraphBuilder) -> Graph:
 
 
 @cache
-def _cell(ops: tuple[int, ...], shape: Shape) -> Graph:
-    """Return the operators on the edges, and the additions where edges meet."""
+def _longest_path(ops: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the operators of the path that takes longest, where all paths run at once."""
+    paths = [path for path in _PATHS if all(ops[edge] != _NONE for edge in path)]
+    longest = max(paths, key=lambda path: sum(_PATH_COST[ops[e]] for e in path), default=())
+    return tuple(op if edge in longest else _NONE for edge, op in enumerate(ops))
+
+
+@cache
+def _cell(zeros: bool, ops: tuple[int, ...], shape: Shape) -> Graph:
+    """Return the operators on the edges, and the additions where edges meet.
+
+    Args:
+        zeros: Whether an edge of nothing is multiplied by 0 and added, as written down.
+        ops: Operator of each edge.
+        shape: Of the features.
+    """
     on_edge = {
-        _SKIP: Workload("scale", shape, shape),
+        **({_NONE: Workload("scale", shape, shape)} if zeros else {}),
+        _SKIP: Workload("copy", shape, shape),
         _CONV_1X1: Workload("conv2d", shape, shape, activation="relu"),
         _CONV_3X3: Workload("conv2d", shape, shape, (3, 3), activation="relu"),
         _AVG_POOL: Workload("depthwise_conv2d", shape, shape, (3, 3)),
     }
     cell: list[Workload] = []
     for into in _INTO_NODE:
-        edges = [on_edge[op] for op in ops[into] if op != _NONE]
+        edges = [on_edge[op] for op in ops[into] if op in on_edge]
         cell += edges + [Workload("add", shape, shape)] * (len(edges) - 1)
     return tuple(cell)
 

@@ -11,8 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from foreign_spaces import NB201_INPUTS, RAW, Architectures, fbnet, nb201, ofa
+from foreign_spaces import (
+    FROM_BOTH,
+    FROM_INPUT,
+    FROM_OUTPUT,
+    NB201_INPUTS,
+    RAW,
+    Architectures,
+    fbnet,
+    nb201,
+    ofa,
+)
 from numpy.typing import NDArray
+
+from latency_predictors.observed import Observed
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -105,12 +117,26 @@ def _nb201_index(arrays: Arrays, n: int) -> NDArray[np.intp]:
     return arrays["nb201_index"].astype(np.intp) if "nb201_index" in arrays else np.arange(n)
 
 
-def architectures(table: Table) -> Architectures:
-    """Return the architectures of a table's file, in its order."""
-    return _architectures(table.path, _dataset(table.array), len(table.values))
+def observed(table: Table) -> Observed:
+    """Return what is known of the architectures of a table's file, in its order."""
+    return _observed(table.path, _dataset(table.array), len(table.values))
+
+
+def latencies_beside(table: Table) -> NDArray[np.float64] | None:
+    """Return the latencies measured where a table of energies was, seconds, if there are any."""
+    metric, _, device = table.array.partition("__")
+    with np.load(table.path) as arrays:
+        name = f"latency_ms__{device}"
+        if metric != "energy_mj" or name not in arrays:
+            return None
+        return np.asarray(arrays[name], dtype=np.float64) * _METRICS["latency_ms"][1]
 
 
 @lru_cache(maxsize=1)
+def _observed(path: Path, dataset: str, n: int) -> Observed:
+    return _architectures(path, dataset, n).observed()
+
+
 def _architectures(path: Path, dataset: str, n: int) -> Architectures:
     with np.load(path) as arrays:
         if "op_idx" in arrays:
@@ -124,9 +150,9 @@ def _architectures(path: Path, dataset: str, n: int) -> Architectures:
     ):
         ops = {
             RAW: cells["ops"],
-            "pruned_from_input": pruned["ops_prune_forward"],
-            "pruned_from_output": pruned["ops_prune_backward"],
-            "pruned_from_both": cells["ops_live"],
+            FROM_INPUT: pruned["ops_prune_forward"],
+            FROM_OUTPUT: pruned["ops_prune_backward"],
+            FROM_BOTH: cells["ops_live"],
         }
     return nb201({view: array[index] for view, array in ops.items()}, dataset)
 

@@ -20,11 +20,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from foreign_spaces import RAW
-from measured_tables import Baselines, Table, architectures, find_tables, read_baselines
+from measured_tables import (
+    Baselines,
+    Table,
+    find_tables,
+    latencies_beside,
+    observed,
+    read_baselines,
+)
 from numpy.typing import NDArray
 
-from latency_predictors import Graph, Prediction, agreement
+from latency_predictors import agreement
+from latency_predictors._types import Predictions
+from latency_predictors.energy_predictor import EnergyPredictor
+from latency_predictors.observed import Observed
 from latency_predictors.prior_residual import PriorResidualPredictor
 
 _TEST_SIZE = 2000
@@ -48,7 +57,7 @@ Published, on other splits and mostly other devices (measurements per device):
 class Outcome:
     """What a model said of the test set, and the time it took."""
 
-    predictions: Sequence[Prediction]
+    predictions: Predictions
     fit_s: float
     predict_s: float
 
@@ -72,29 +81,36 @@ class Score:
 
 
 def default_model(
-    views: Mapping[str, Sequence[Graph]],
-    encodings: NDArray[np.float64],
+    observed: Observed,
     metric: str,
     values: NDArray[np.float64],
+    latencies_s: NDArray[np.float64] | None,
     train: NDArray[np.intp],
     test: NDArray[np.intp],
 ) -> Outcome:
     """Fit the default predictor to ``values[train]`` and predict ``test``.
 
     Args:
-        views: Graphs of all n architectures of the space, per view.
-        encodings: Shape ``(n, e)``.
+        observed: What is known of all n architectures of the space.
         metric: ``latency_s`` or ``energy_j``.
         values: Shape ``(n,)``; only those of ``train`` may be read.
+        latencies_s: With energies: what was measured beside them; likewise.
         train: Indices of the architectures measured.
         test: Indices of the architectures asked for.
     """
-    graphs = views[RAW]
     start = time.perf_counter()
-    predictor = PriorResidualPredictor(metric)
-    predictor.fit([graphs[i] for i in train], values[train], [str(i) for i in train])
+    groups = [str(i) for i in train]
+    known = observed[train]
+    predictor: PriorResidualPredictor | EnergyPredictor
+    if latencies_s is None:
+        predictor = PriorResidualPredictor(metric).fit_observed(known, values[train], groups)
+    else:
+        latency = PriorResidualPredictor("latency_s")
+        latency.fit_observed(known, latencies_s[train], groups)
+        predictor = EnergyPredictor(latency)
+        predictor.fit_observed(known, values[train], latencies_s[train], groups)
     fitted = time.perf_counter()
-    predictions = predictor.predict([graphs[i] for i in test])
+    predictions = predictor.predict_observed(observed[test])
     return Outcome(predictions, fitted - start, time.perf_counter() - fitted)
 
 
@@ -112,16 +128,19 @@ def evaluate(table: Table, sizes: Sequence[int], seeds: int) -> list[Score]:
 
 
 def _score(table: Table, train: NDArray[np.intp], test: NDArray[np.intp], seed: int) -> Score:
-    space = architectures(table)
-    hidden = np.full(len(table.values), np.nan)
-    hidden[train] = table.values[train]
-    outcome = default_model(space.views, space.encodings, table.metric, hidden, train, test)
-    measured = table.values[test]
-    found = agreement(measured, np.array([p.mean for p in outcome.predictions]))
-    low, high = np.array([(p.low, p.high) for p in outcome.predictions]).T
-    figures = asdict(found) | {
+    latencies_s = latencies_beside(table)
+    outcome = default_model(
+        observed(table),
+        table.metric,
+        _only(table.values, train),
+        None if latencies_s is None else _only(latencies_s, train),
+        train,
+        test,
+    )
+    measured, said = table.values[test], outcome.predictions
+    figures = asdict(agreement(measured, said.mean)) | {
         "n": len(train),
-        "coverage": float(np.mean((low <= measured) & (measured <= high))),
+        "coverage": float(np.mean((said.low <= measured) & (measured <= said.high))),
     }
     return Score(
         table=table.name,
@@ -131,6 +150,13 @@ def _score(table: Table, train: NDArray[np.intp], test: NDArray[np.intp], seed: 
         predict_s=outcome.predict_s,
         **figures,
     )
+
+
+def _only(values: NDArray[np.float64], rows: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Return the values of these rows; what no model may read is nowhere."""
+    hidden = np.full(len(values), np.nan)
+    hidden[rows] = values[rows]
+    return hidden
 
 
 _FIGURES = ("mape", "within_5", "within_10", "spearman", "kendall", "coverage", "fit_s")

@@ -4,7 +4,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from experiments.benchmarks.foreign_spaces import RAW, fbnet, nb201, ofa
+from experiments.benchmarks.foreign_spaces import (
+    FROM_BOTH,
+    LONGEST_PATH,
+    RAW,
+    fbnet,
+    nb201,
+    ofa,
+)
+from latency_predictors import Graph
 from latency_predictors.features import graph_macs
 
 _SCRIPT = Path(__file__).parents[3] / "experiments" / "benchmarks" / "predictors.py"
@@ -46,6 +55,10 @@ def scores(folder: Path, *options: str) -> list[dict[str, Any]]:
     run(folder, "--json", str(out), *options)
     found: list[dict[str, Any]] = json.loads(out.read_text())
     return found
+
+
+def live(cells: NDArray[np.int8]) -> Sequence[Graph]:
+    return nb201({RAW: cells, FROM_BOTH: cells}, "cifar10").views[FROM_BOTH]
 
 
 def test_without_data_it_says_so_and_ends_well() -> None:
@@ -106,7 +119,7 @@ def test_patterns_select_tables(tmp_path: Path) -> None:
 def test_nb201_edges_cost_what_they_do_by_hand(op: int) -> None:
     cells = np.zeros((2, 6), dtype=np.int8)
     cells[1, 3] = op
-    empty, one_edge = graph_macs(nb201({RAW: cells}, "cifar10").views[RAW])
+    empty, one_edge = graph_macs(live(cells))
     # the smallest of the space has 7.78 million, but for pooling
     assert empty == pytest.approx(7.78e6, abs=5e3 + _HALVING_MACS)
     assert one_edge - empty == _MACS_OF_EDGE[op]
@@ -114,10 +127,26 @@ def test_nb201_edges_cost_what_they_do_by_hand(op: int) -> None:
 
 def test_a_node_adds_what_leads_to_it() -> None:
     cells = np.array([[_SKIP] * 6, [_SKIP, _NONE, _NONE, _NONE, _SKIP, _NONE]], dtype=np.int8)
-    full, chain = nb201({RAW: cells}, "cifar10").views[RAW]
+    full, chain = live(cells)
     adds = [sum(workload.op == "add" for workload in graph) for graph in (full, chain)]
     # node 2 adds two, node 3 three: 3 additions in each of 15 cells; 2 between the stages
     assert adds == [15 * 3 + 2, 2]
+
+
+def test_as_written_down_an_edge_of_nothing_is_multiplied_by_zero_and_added() -> None:
+    cells = np.array([[_SKIP, _NONE, _NONE, _NONE, _SKIP, _NONE]], dtype=np.int8)
+    (graph,) = nb201({RAW: cells}, "cifar10").views[RAW]
+    counts = Counter(workload.op for workload in graph)
+    assert (counts["scale"], counts["copy"], counts["add"]) == (15 * 4, 15 * 2, 15 * 3 + 2)
+
+
+def test_the_longest_path_is_that_of_the_heaviest_operators() -> None:
+    # 0 to 3 over 1 with two 3 x 3, beside an edge from 0 to 3 and a way over 2
+    cell = [_CONV_3X3, _CONV_1X1, _NONE, _CONV_3X3, _CONV_3X3, _CONV_1X1]
+    only = [_CONV_3X3, _NONE, _NONE, _NONE, _CONV_3X3, _NONE]
+    cells = np.array([cell, only], dtype=np.int8)
+    paths = nb201({RAW: cells, FROM_BOTH: cells}, "cifar10").views[LONGEST_PATH]
+    assert paths[0] == paths[1] == live(cells)[1]
 
 
 def test_groups_halve_the_pointwise_macs_of_an_fbnet_block() -> None:

@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latency_predictors import Graph
-from latency_predictors.features import operators
 from latency_predictors.prior_residual import PRIOR_FEATURES, PriorResidualPredictor
 from latency_predictors.testing import linear_latency_s, means, noisy, random_graphs
 from search_spaces import Workload
@@ -115,18 +114,19 @@ def test_a_predictor_read_back_from_json_predicts_exactly_the_same(metric: str) 
 
 
 def test_stages_of_one_architecture_never_judge_each_other() -> None:
-    """Twins in two groups reveal each other's noise; in one group they cannot."""
+    """Copies in groups of their own reveal each other's noise; in one group they cannot."""
     graphs = random_graphs(20, seed=0)
     values = noisy(linear_latency_s(graphs), 0, relative_std=0.3)
-    twins, twice = [*graphs, *graphs], np.concatenate([values, values])
+    copies, often = [*graphs] * 4, np.concatenate([values] * 4)
     names = [str(i) for i in range(20)]
-    apart = PriorResidualPredictor("latency_s").fit(twins, twice, [str(i) for i in range(40)])
-    together = PriorResidualPredictor("latency_s").fit(twins, twice, [*names, *names])
+    apart = PriorResidualPredictor("latency_s").fit(copies, often, [str(i) for i in range(80)])
+    together = PriorResidualPredictor("latency_s").fit(copies, often, names * 4)
 
     def width(predictor: PriorResidualPredictor) -> float:
         return float(np.median([np.log(p.high / p.low) for p in predictor.predict(graphs)]))
 
-    assert width(together) > width(apart)
+    # of noise with a deviation of 0.3, nothing is left where copies tell
+    assert width(together) > 3 * width(apart)
 
 
 def test_an_unknown_metric_is_refused() -> None:
@@ -144,5 +144,4 @@ def test_four_architectures_suffice() -> None:
     graphs = random_graphs(4, seed=0)
     predictor = PriorResidualPredictor("latency_s")
     predictor.fit(graphs, linear_latency_s(graphs), list("abcd"))
-    assert operators(graphs) == predictor.operators_
     assert (means(predictor.predict(graphs)) > 0).all()
