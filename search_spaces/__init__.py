@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from search_spaces._registry import create, names
 from search_spaces._types import (
     Architecture,
+    ChainedSpace,
     Choice,
     SearchSpace,
     Shape,
     Stage,
     StagedSpace,
-    TrunkStage,
     Workload,
 )
 from search_spaces.workload_costs import (
@@ -34,12 +34,12 @@ __all__ = [
     "create",
     "names",
     "Architecture",
+    "ChainedSpace",
     "Choice",
     "SearchSpace",
     "Shape",
     "Stage",
     "StagedSpace",
-    "TrunkStage",
     "Workload",
     "bytes_moved",
     "macs",

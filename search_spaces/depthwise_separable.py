@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
-from search_spaces._types import Architecture, Choice, Shape, Stage, TrunkStage, Workload
+from search_spaces._types import Architecture, Choice, Shape, Stage, Workload
+from search_spaces.chain import ALWAYS, Derived, Link, chain_stages, constant, place
 from search_spaces.choices import complete_choices, resolve_choices
-from search_spaces.graph_builder import GraphBuilder
+from search_spaces.graph_builder import GraphBuilder, classifier
 from search_spaces.layout import conv_output_shape, round_channels
 
 if TYPE_CHECKING:
@@ -18,6 +22,7 @@ ACTIVATIONS = ("relu6", "hard_swish")
 _STEM_KERNEL = 3
 # the trunk shrinks the longest axis to no less than about this
 _LEAST_AXIS = 4
+_STAYS = constant(1)
 
 
 class DepthwiseSeparableSpace:
@@ -52,13 +57,18 @@ class DepthwiseSeparableSpace:
             raise ValueError(f"n_stages must be at least 1. Got {n_stages}.")
         self.input_shape = input_shape
         self.n_classes = n_classes
-        self.n_trunk_stages = n_stages
         defaults = _default_choices(input_shape, n_stages)
         self.dimensions: Mapping[str, tuple[Choice, ...]] = resolve_choices(
             defaults, _groups(defaults), _checks(n_stages), choices or {}
         )
         if 0 in self.dimensions["s0_depth"]:
             raise ValueError("choices.s0_depth: the first stage cannot be left out. Got 0.")
+        self.trunk_links = tuple(
+            (*([_stem_link()] if stage == 0 else []), *self._block_links(stage))
+            for stage in range(n_stages)
+        )
+        self.head_link = Link(ALWAYS, (), partial(classifier, n_classes=n_classes), is_head=True)
+        self.links = (*chain.from_iterable(self.trunk_links), self.head_link)
 
     def canonicalize(self, choices: Mapping[str, Choice]) -> Architecture:
         """Collapse choices without effect on the network; see `SearchSpace`.
@@ -80,35 +90,11 @@ class DepthwiseSeparableSpace:
 
     def stages(self, arch: Architecture) -> tuple[Stage, ...]:
         """Return the whole network as its one stage."""
-        trunk = [workload for stage in self.trunk(arch) for workload in stage.workloads]
-        return (Stage(self.input_shape, None, (*trunk, *self.head(arch))),)
+        return chain_stages(self.links, self.input_shape, dict(arch.choices))
 
     def workloads(self, arch: Architecture) -> tuple[Workload, ...]:
         """Return all fused operators in execution order."""
         return self.stages(arch)[0].workloads
-
-    def trunk(self, arch: Architecture) -> tuple[TrunkStage, ...]:
-        """See `StagedSpace`; the stem belongs to the first stage."""
-        plan = self._plan(arch)
-        shape, stages = self.input_shape, []
-        for index, blocks in enumerate(plan.blocks):
-            builder = GraphBuilder(shape)
-            if index == 0:
-                builder.conv(
-                    plan.stem_channels, _STEM_KERNEL, plan.stem_stride, plan.stem_activation
-                )
-            for block in blocks:
-                builder.inverted_residual(**block)
-            stages.append(TrunkStage(shape, builder.shape, tuple(builder.workloads)))
-            shape = builder.shape
-        return tuple(stages)
-
-    def head(self, arch: Architecture) -> tuple[Workload, ...]:
-        """See `StagedSpace`."""
-        builder = GraphBuilder(self.trunk(arch)[-1].output_shape)
-        builder.global_avg_pool()
-        builder.linear(self.n_classes)
-        return tuple(builder.workloads)
 
     def build(self, arch: Architecture) -> nn.Module:
         """Build the network; see `SearchSpace`."""
@@ -125,25 +111,15 @@ class DepthwiseSeparableSpace:
 
         from search_spaces.blocks import ConvBnAct, InvertedResidual
 
-        plan = self._plan(arch)
+        choices = dict(arch.choices)
         shape = self.input_shape
         modules: list[nn.Module] = []
-        for index, blocks in enumerate(plan.blocks):
+        for links in self.trunk_links:
             layers: list[nn.Module] = []
-            if index == 0:
-                layers.append(
-                    ConvBnAct(
-                        shape,
-                        plan.stem_channels,
-                        _STEM_KERNEL,
-                        plan.stem_stride,
-                        plan.stem_activation,
-                    )
-                )
-                shape = conv_output_shape(shape, plan.stem_channels, plan.stem_stride)
-            for block in blocks:
-                layers.append(InvertedResidual(shape, **block))
-                shape = conv_output_shape(shape, block["channels"], block["stride"])
+            for at in place(links, shape, choices):
+                module = ConvBnAct if at.link.workloads is _stem else InvertedResidual
+                layers.append(module(at.input_shape, *at.arguments))
+                shape = at.output_shape
             modules.append(nn.Sequential(*layers))
         return modules
 
@@ -151,10 +127,23 @@ class DepthwiseSeparableSpace:
         """See `StagedSpace`."""
         from search_spaces.blocks import Classifier
 
-        return Classifier(self.trunk(arch)[-1].output_shape[0], self.n_classes)
+        head = place(self.links, self.input_shape, dict(arch.choices))[-1]
+        return Classifier(head.input_shape[0], self.n_classes)
 
-    def _plan(self, arch: Architecture) -> _NetworkPlan:
-        return _NetworkPlan(dict(arch.choices), self.n_trunk_stages)
+    def _block_links(self, stage: int) -> list[Link]:
+        """Return a link per block that the stage may have; the first one has its stride."""
+        s = f"s{stage}"
+        deepest = max(cast("tuple[int, ...]", self.dimensions[f"{s}_depth"]))
+        channels, first = _channels(f"{s}_width"), _stride(stage + 1)
+        rest = (f"{s}_expansion", f"{s}_se", f"{s}_activation")
+        return [
+            Link(
+                Derived((f"{s}_depth",), partial(operator.lt, block)),
+                (channels, f"{s}_kernel", first if block == 0 else _STAYS, *rest),
+                _inverted_residual,
+            )
+            for block in range(deepest)
+        ]
 
     def _collapse_strides(self, choices: dict[str, Choice]) -> None:
         """Replace the stride plan by the first one that has the same effect."""
@@ -196,7 +185,7 @@ class DepthwiseSeparableSpace:
     def _collapse_widths(self, choices: dict[str, Choice]) -> None:
         """Take the first multiplier and widths that give the same channels everywhere."""
         active = ["stem_width"] + [
-            f"s{i}_width" for i in range(self.n_trunk_stages) if choices[f"s{i}_depth"] != 0
+            f"s{i}_width" for i in range(len(self.trunk_links)) if choices[f"s{i}_depth"] != 0
         ]
         multiplier = cast(float, choices["width_multiplier"])
         channels = {n: round_channels(cast(int, choices[n]) * multiplier) for n in active}
@@ -218,32 +207,33 @@ class DepthwiseSeparableSpace:
                 return
 
 
-class _NetworkPlan:
-    """The choices of an architecture as the arguments of its blocks."""
+def _stem_link() -> Link:
+    arguments = (_channels("stem_width"), constant(_STEM_KERNEL), _stride(0), "s0_activation")
+    return Link(ALWAYS, arguments, _stem)
 
-    def __init__(self, choices: Mapping[str, Choice], n_stages: int) -> None:
-        def channels(dimension: str) -> int:
-            width, multiplier = choices[dimension], choices["width_multiplier"]
-            return round_channels(cast(int, width) * cast(float, multiplier))
 
-        strides = _strides(str(choices["stride_plan"]))
-        self.stem_channels = channels("stem_width")
-        self.stem_stride = strides[0]
-        self.stem_activation = str(choices["s0_activation"])
-        self.blocks: list[list[dict[str, Any]]] = [
-            [
-                {
-                    "channels": channels(f"s{i}_width"),
-                    "kernel": choices[f"s{i}_kernel"],
-                    "stride": strides[i + 1] if block == 0 else 1,
-                    "expansion": choices[f"s{i}_expansion"],
-                    "se": bool(choices[f"s{i}_se"]),
-                    "activation": choices[f"s{i}_activation"],
-                }
-                for block in range(cast(int, choices[f"s{i}_depth"]))
-            ]
-            for i in range(n_stages)
-        ]
+def _channels(width: str) -> Derived:
+    """Return the source of the channels of a dimension of widths."""
+    return Derived(
+        (width, "width_multiplier"), lambda w, multiplier: round_channels(w * multiplier)
+    )
+
+
+def _stride(position: int) -> Derived:
+    """Return the source of one stride of the plan."""
+    return Derived(("stride_plan",), lambda plan: _strides(plan)[position])
+
+
+def _stem(shape: Shape, *arguments: Any) -> tuple[Workload, ...]:
+    builder = GraphBuilder(shape)
+    builder.conv(*arguments)
+    return tuple(builder.workloads)
+
+
+def _inverted_residual(shape: Shape, *arguments: Any) -> tuple[Workload, ...]:
+    builder = GraphBuilder(shape)
+    builder.inverted_residual(*arguments)
+    return tuple(builder.workloads)
 
 
 def _strides(plan: str) -> tuple[int, ...]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from functools import partial
+from itertools import chain, zip_longest
+from typing import TYPE_CHECKING, Any
 
 from search_spaces._registry import create
 from search_spaces._types import Architecture, Choice, Shape, Stage, StagedSpace, Workload
+from search_spaces.chain import Derived, Link, PlacedLink, chain_stages, place, value_of
 from search_spaces.choices import complete_choices, resolve_choices
-from search_spaces.graph_builder import GraphBuilder
+from search_spaces.graph_builder import GraphBuilder, classifier
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,7 +60,7 @@ class EarlyExitSpace:
         self.base: StagedSpace = wrapped
         self.input_shape = input_shape
         self.n_classes = n_classes
-        positions = range(wrapped.n_trunk_stages - 1)
+        positions = range(len(wrapped.trunk_links) - 1)
         exits: dict[str, tuple[Choice, ...]] = {}
         for i in positions:
             exits |= {f"exit_after_s{i}": (0, 1), f"exit_width_s{i}": (0, 16, 32)}
@@ -76,16 +79,22 @@ class EarlyExitSpace:
             **wrapped.dimensions,
             **own_dimensions,
         }
+        possible = enumerate(_possible_exits(wrapped.trunk_links))
+        self._exits = tuple(_exit_link(stage, can, n_classes) for stage, can in possible)
+        *trunk, last = wrapped.trunk_links
+        ending = chain.from_iterable(
+            (*links, e) for links, e in zip(trunk, self._exits, strict=True)
+        )
+        self.links = (*ending, *last, wrapped.head_link)
 
     def canonicalize(self, choices: Mapping[str, Choice]) -> Architecture:
         """Collapse the base's inactive choices and exits that cannot be; see `SearchSpace`."""
         choices = complete_choices(self.dimensions, choices)
         base = self.base.canonicalize({name: choices[name] for name in self.base.dimensions})
         canonical = dict(base.choices)
-        possible = self._possible_exits(base)
-        for i in range(self.base.n_trunk_stages - 1):
+        for i, exit_link in enumerate(self._exits):
             after, width = f"exit_after_s{i}", f"exit_width_s{i}"
-            active = i in possible and choices[after] == 1
+            active = value_of(exit_link.present, choices)
             # an exit where nothing was computed since the one before is none
             canonical[after] = 1 if active else self._without_exit(after)
             canonical[width] = choices[width] if active else self.dimensions[width][0]
@@ -99,17 +108,7 @@ class EarlyExitSpace:
 
     def stages(self, arch: Architecture) -> tuple[Stage, ...]:
         """Cut the network at its exits; see `SearchSpace`."""
-        base = self._base_architecture(arch)
-        exits, stages = self._exits(arch, base), []
-        shape = self.input_shape
-        workloads: list[Workload] = []
-        for i, trunk in enumerate(self.base.trunk(base)):
-            workloads += trunk.workloads
-            if i in exits:
-                head = self._exit_head(trunk.output_shape, exits[i])
-                stages.append(Stage(shape, trunk.output_shape, (*workloads, *head)))
-                shape, workloads = trunk.output_shape, []
-        return (*stages, Stage(shape, None, (*workloads, *self.base.head(base))))
+        return chain_stages(self.links, self.input_shape, dict(arch.choices))
 
     def workloads(self, arch: Architecture) -> tuple[Workload, ...]:
         """Return the fused operators of all stages."""
@@ -122,13 +121,13 @@ class EarlyExitSpace:
         from search_spaces.blocks import NetworkStage, StagedNetwork
 
         base = self._base_architecture(arch)
-        exits, stages = self._exits(arch, base), []
-        shapes = [stage.output_shape for stage in self.base.trunk(base)]
-        parts: list[nn.Module] = []
-        for i, part in enumerate(self.base.build_trunk(base)):
+        placed = place(self.links, self.input_shape, dict(arch.choices))
+        exits = {at.link: at for at in placed}
+        stages, parts = [], []
+        for part, exit_link in zip_longest(self.base.build_trunk(base), self._exits):
             parts.append(part)
-            if i in exits:
-                head = self._build_exit_head(shapes[i], exits[i])
+            if exit_link in exits:
+                head = self._build_exit_head(exits[exit_link])
                 stages.append(NetworkStage(nn.Sequential(*parts), head))
                 parts = []
         stages.append(NetworkStage(nn.Sequential(*parts), self.base.build_head(base)))
@@ -138,38 +137,48 @@ class EarlyExitSpace:
         kept = tuple(item for item in arch.choices if item[0] in self.base.dimensions)
         return Architecture(self.base.name, kept)
 
-    def _exits(self, arch: Architecture, base: Architecture) -> dict[int, int]:
-        """Return the head width of each exit, by trunk stage."""
-        choices = dict(arch.choices)
-        return {
-            i: cast(int, choices[f"exit_width_s{i}"])
-            for i in self._possible_exits(base)
-            if choices[f"exit_after_s{i}"] == 1
-        }
-
-    def _possible_exits(self, base: Architecture) -> list[int]:
-        """Return the trunk stages that compute something and are not the last to do so."""
-        computing = [i for i, stage in enumerate(self.base.trunk(base)) if stage.workloads]
-        return computing[:-1]
-
     def _without_exit(self, dimension: str) -> Choice:
         values = self.dimensions[dimension]
         return 0 if 0 in values else values[0]
 
-    def _exit_head(self, shape: Shape, width: int) -> tuple[Workload, ...]:
-        builder = GraphBuilder(shape)
-        if width:
-            builder.conv(width, 1, 1, _HEAD_ACTIVATION)
-        builder.global_avg_pool()
-        builder.linear(self.n_classes)
-        return tuple(builder.workloads)
-
-    def _build_exit_head(self, shape: Shape, width: int) -> nn.Module:
+    def _build_exit_head(self, at: PlacedLink) -> nn.Module:
         from torch import nn
 
         from search_spaces.blocks import Classifier, ConvBnAct
 
+        (width,) = at.arguments
         if not width:
-            return Classifier(shape[0], self.n_classes)
-        conv = ConvBnAct(shape, width, 1, 1, _HEAD_ACTIVATION)
+            return Classifier(at.input_shape[0], self.n_classes)
+        conv = ConvBnAct(at.input_shape, width, 1, 1, _HEAD_ACTIVATION)
         return nn.Sequential(conv, Classifier(width, self.n_classes))
+
+
+def _exit_link(stage: int, possible: Derived, n_classes: int) -> Link:
+    wanted = f"exit_after_s{stage}"
+    return Link(
+        Derived((wanted, possible), lambda after, can: after == 1 and can),
+        (f"exit_width_s{stage}",),
+        partial(_exit_head, n_classes=n_classes),
+        is_head=True,
+    )
+
+
+def _exit_head(shape: Shape, width: int, n_classes: int) -> tuple[Workload, ...]:
+    builder = GraphBuilder(shape)
+    if width:
+        builder.conv(width, 1, 1, _HEAD_ACTIVATION)
+    return (*builder.workloads, *classifier(builder.shape, n_classes))
+
+
+def _possible_exits(trunk_links: Sequence[Sequence[Link]]) -> list[Derived]:
+    """Tell of each trunk stage but the last whether it computes and is not the last to do so."""
+    computes = [Derived(tuple(link.present for link in links), _any) for links in trunk_links]
+    possible, later = [], computes[-1]
+    for own in reversed(computes[:-1]):
+        possible.append(Derived((own, later), lambda this, after: this and after))
+        later = Derived((own, later), _any)
+    return possible[::-1]
+
+
+def _any(*values: bool) -> bool:
+    return any(values)

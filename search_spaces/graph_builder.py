@@ -69,6 +69,14 @@ class GraphBuilder:
         self.shape = workload.output_shape
 
 
+def classifier(shape: Shape, n_classes: int) -> tuple[Workload, ...]:
+    """Return the workloads of pooling and a linear layer: features to logits."""
+    builder = GraphBuilder(shape)
+    builder.global_avg_pool()
+    builder.linear(n_classes)
+    return tuple(builder.workloads)
+
+
 def squeeze_channels(channels: int) -> int:
     """Return the width of the bottleneck of squeeze-and-excitation: a quarter."""
     return round_channels(channels / 4)
