@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from latency_predictors._types import Graph, Prediction, Predictions
 from latency_predictors.conformal import ErrorScale
@@ -113,14 +114,21 @@ class PriorResidualPredictor:
         if n_groups < 4:
             raise ValueError(f"needs measurements of at least 4 architectures. Got {n_groups}.")
         self.clocked = clocks is not None
+        # matrices are small: threads cost more than they give, and others want the cores
+        with threadpool_limits(1, "blas"):
+            return self._fit(observed, values, numbers)
+
+    def _fit(self, observed: Observed, values: Array, groups: NDArray[np.intp]) -> Self:
+        clocks = observed.relative_clocks
         self._kinds = {name: view.kinds for name, view in observed.views.items()}
         self._n_encodings = None if observed.encodings is None else observed.encodings.shape[1]
         columns = {name: self._columns(view, clocks) for name, view in observed.views.items()}
-        folds = [np.flatnonzero(numbers % _FOLDS == k) for k in range(min(_FOLDS, n_groups))]
+        n_folds = min(_FOLDS, int(groups.max()) + 1)
+        folds = [np.flatnonzero(groups % _FOLDS == k) for k in range(n_folds)]
         self._prior, log_held_out = CostPrior.fit(columns, observed.plausibility, values, folds)
         log_prior = self._prior.log_cost(columns)
         inputs = self._inputs(observed, log_prior)
-        self._residual, means, stds = Residual.fit(inputs, np.log(values) - log_prior, numbers)
+        self._residual, means, stds = Residual.fit(inputs, np.log(values) - log_prior, groups)
         self.cv_errors_, self.cv_stds_ = np.log(values) - log_held_out - means, stds
         self._scale = ErrorScale.fit(self.cv_errors_, stds)
         shape = self._domain_features(observed)

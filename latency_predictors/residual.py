@@ -24,6 +24,7 @@ _LARGEST_VARIANCE_SET = 128
 # of variances: below it a kernel explains nothing, and rounding is all the noise there is
 _LEAST_VARIANCE = 1e-8
 _DECIMALS = 10
+_LARGEST_CORRECTION = 1.0
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,10 @@ class Residual:
             noise) that it would predict had it not seen the graph's group.
         """
         parts = (inputs.linear, *inputs.smooth)
-        center, scale = [part.mean(axis=0) for part in parts], [_spread(part) for part in parts]
+        center, scale = (
+            [part.mean(axis=0) for part in parts],
+            [_inverse_spread(part) for part in parts],
+        )
         points = _standardized(inputs, center, scale)
         rows = _spread_out(points, _LARGEST_PROCESS)
         used = [part[rows] for part in points]
@@ -102,12 +106,14 @@ class Residual:
     def predict(self, inputs: Inputs) -> tuple[Array, Array]:
         """Return means and standard deviations (without noise), each of shape ``(n,)``."""
         points = _standardized(inputs, self._center, self._scale)
-        mean = np.asarray(self._trust * (self._cross(points, self._points) @ self._alpha))
+        mean = self._trust * (self._cross(points, self._points) @ self._alpha)
         part = [p[self._few] for p in self._points]
         projected = self._cross(points, part) @ self._few_root
         reduction = np.einsum("ij,ij->i", projected, projected)
         variance = np.maximum(self._prior_variance(points) - reduction, 0.0)
-        return mean, np.sqrt(variance)
+        # far from all that was measured a linear kernel knows no bounds
+        limit = _LARGEST_CORRECTION
+        return np.clip(mean, -limit, limit), np.minimum(np.sqrt(variance), limit)
 
     @property
     def trust(self) -> float:
@@ -193,7 +199,7 @@ class Residual:
 
 def _standardized(inputs: Inputs, centers: list[Array], scales: list[Array]) -> list[Array]:
     return [
-        (part - center) / scale
+        (part - center) * scale
         for part, center, scale in zip(
             (inputs.linear, *inputs.smooth), centers, scales, strict=True
         )
@@ -218,11 +224,15 @@ def _squared_distances(points: Array, others: Array) -> Array:
     return np.asarray(np.maximum(norms - 2 * points @ others.T, 0.0))
 
 
-def _spread(features: Array) -> Array:
-    """Return what to divide features by, for a mean square distance from their mean of 1."""
+def _inverse_spread(features: Array) -> Array:
+    """Return what to multiply features with, for a mean square distance from their mean of 1.
+
+    Nothing can be learned of a feature that does not vary: 0.
+    """
     deviation = features.std(axis=0)
     varies = deviation > 1e-9 * np.abs(features).max(axis=0, initial=0)
-    return np.asarray(np.where(varies, deviation, 1.0) * np.sqrt(max(varies.sum(), 1)))
+    inverse = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=varies)
+    return np.asarray(inverse / np.sqrt(max(varies.sum(), 1)))
 
 
 def _spread_out(points: list[Array], most: int) -> NDArray[np.intp]:
