@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from latency_predictors._types import Graph, Prediction
+from latency_predictors._types import Graph, Prediction, Predictions
 from latency_predictors.conformal import CONFIDENCE
+from latency_predictors.energy_predictor import EnergyPredictor
+from latency_predictors.observed import Observed, observed_graphs
 from latency_predictors.prior_residual import PriorResidualPredictor
 from targets import Provenance, write_atomically
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 METRICS = ("latency_s", "energy_j", "flash_bytes", "peak_ram_bytes")
 
 
@@ -29,6 +31,8 @@ class PredictedCosts:
         energy_j: Likewise.
         flash_bytes: Sum over stages.
         peak_ram_bytes: Largest over stages.
+        idle_energy_j: What of the energy the device draws anyway, as long as the path takes;
+            ``None`` where no meter measured its idle power.
     """
 
     stage_latency_s: tuple[Prediction, ...]
@@ -37,6 +41,12 @@ class PredictedCosts:
     energy_j: Prediction
     flash_bytes: Prediction
     peak_ram_bytes: Prediction
+    idle_energy_j: float | None = None
+
+    @property
+    def net_energy_j(self) -> float | None:
+        """Energy above idle, of the whole path."""
+        return None if self.idle_energy_j is None else self.energy_j.mean - self.idle_energy_j
 
 
 class TargetPredictors:
@@ -44,21 +54,29 @@ class TargetPredictors:
 
     Args:
         target: Name of the target they were calibrated on.
-        predictors: One per entry of `METRICS`.
+        predictors: One per entry of `METRICS` but the energy.
+        energy: Fitted to the same measurements as ``predictors["latency_s"]``.
         energy_provenance: Of the energies that were learned: ``measured``, or ``modelled``.
         report: JSON-ready calibration report (held-out agreement, counts).
+        idle_power_w: Of the device, where a meter measured it.
     """
 
     def __init__(
         self,
         target: str,
         predictors: Mapping[str, PriorResidualPredictor],
+        energy: EnergyPredictor,
         energy_provenance: Provenance,
         report: Mapping[str, Any],
+        idle_power_w: float | None = None,
     ) -> None:
         self.target = target
         self.energy_provenance: Provenance = energy_provenance
-        self.predictors = dict(predictors)
+        self.predictors: dict[str, PriorResidualPredictor | EnergyPredictor] = {
+            **predictors,
+            "energy_j": energy,
+        }
+        self.idle_power_w = idle_power_w
         self.report = dict(report)
 
     @property
@@ -83,28 +101,44 @@ class TargetPredictors:
         flat = [graph for stages in architectures for graph in stages]
         if relative_clock is not None and not self.clocked:
             raise ValueError(f"{self.target}: fitted to one clock, got {relative_clock:g}")
+        if not flat:
+            return []
         clocks = None if relative_clock is None else [relative_clock] * len(flat)
         by_metric = {
-            name: predictor.predict(flat, clocks if predictor.clocked else None)
-            for name, predictor in ((name, self.predictors[name]) for name in METRICS)
+            name: predictions.to_list()
+            for name, predictions in self.predict_stages(observed_graphs(flat, clocks)).items()
         }
         costs, start = [], 0
         for stages in architectures:
             part = slice(start, start + len(stages))
             start += len(stages)
-            latency = tuple(by_metric["latency_s"][part])
-            energy = tuple(by_metric["energy_j"][part])
-            costs.append(
-                PredictedCosts(
-                    latency,
-                    energy,
-                    total(latency),
-                    total(energy),
-                    total(by_metric["flash_bytes"][part]),
-                    largest(by_metric["peak_ram_bytes"][part]),
-                )
-            )
+            costs.append(self._costs(*(tuple(by_metric[metric][part]) for metric in METRICS)))
         return costs
+
+    def predict_stages(self, observed: Observed) -> dict[str, Predictions]:
+        """Predict every entry of `METRICS` for n stages at once.
+
+        Args:
+            observed: What is known of each stage.
+        """
+        unclocked = replace(observed, relative_clocks=None)
+        return {
+            name: predictor.predict_observed(observed if predictor.clocked else unclocked)
+            for name, predictor in ((name, self.predictors[name]) for name in METRICS)
+        }
+
+    def _costs(
+        self,
+        latency: tuple[Prediction, ...],
+        energy: tuple[Prediction, ...],
+        flash: tuple[Prediction, ...],
+        ram: tuple[Prediction, ...],
+    ) -> PredictedCosts:
+        path = total(latency)
+        idle_j = None if self.idle_power_w is None else self.idle_power_w * path.mean
+        return PredictedCosts(
+            latency, energy, path, total(energy), total(flash), largest(ram), idle_j
+        )
 
     def save(self, path: Path) -> None:
         """Write one JSON file, atomically."""
@@ -113,6 +147,7 @@ class TargetPredictors:
             "target": self.target,
             "confidence": CONFIDENCE,
             "energy_provenance": self.energy_provenance,
+            "idle_power_w": self.idle_power_w,
             "report": self.report,
             "predictors": {name: p.to_dict() for name, p in self.predictors.items()},
         }
@@ -140,11 +175,22 @@ class TargetPredictors:
                 "Calibrate again."
             )
         try:
-            predictors = {name: _predictor(name, document["predictors"][name]) for name in METRICS}
+            states = document["predictors"]
+            learned = (name for name in METRICS if name != "energy_j")
+            predictors = {name: _predictor(name, states[name]) for name in learned}
+            energy = EnergyPredictor.from_dict(states["energy_j"], predictors["latency_s"])
+            idle_power_w = document["idle_power_w"]
             energies = document["energy_provenance"]
             if energies not in ("measured", "modelled"):
                 raise ValueError(f"energy_provenance: {energies!r}")
-            return cls(document["target"], predictors, energies, document["report"])
+            return cls(
+                document["target"],
+                predictors,
+                energy,
+                energies,
+                document["report"],
+                None if idle_power_w is None else float(idle_power_w),
+            )
         except _DAMAGE as error:
             raise _damaged(path, error) from None
 

@@ -12,6 +12,7 @@ from hwnas.errors import UserError
 from hwnas.objectives import Constraint, constraints_of
 from hwnas.product_config import ProductConfig
 from latency_predictors import EnergyRange, Prediction, TargetPredictors
+from latency_predictors.energy_predictor import EnergyPredictor
 from latency_predictors.prior_residual import PriorResidualPredictor
 from latency_predictors.target_predictors import METRICS
 from search_spaces import Architecture
@@ -224,7 +225,10 @@ def test_the_cost_model_joins_predictions_and_widens_energies_learned_from_a_mod
     graphs = [stage.workloads for a in architectures for stage in space.stages(a)]
     values = np.array([float(1 + len(graph)) for graph in graphs])
     groups = [str(i) for i in range(len(graphs))]
-    fitted = {m: PriorResidualPredictor(m).fit(graphs, values, groups) for m in METRICS}
+    fitted = {
+        m: PriorResidualPredictor(m).fit(graphs, values, groups) for m in METRICS if m != "energy_j"
+    }
+    energy = EnergyPredictor(fitted["latency_s"]).fit(graphs, values, values, groups)
     energy_model = EnergyModel(
         static_power_w=2.0,
         energy_per_mac_j=1e-9,
@@ -232,7 +236,7 @@ def test_the_cost_model_joins_predictions_and_widens_energies_learned_from_a_mod
         relative_uncertainty=0.5,
         source="made up",
     )
-    predictors = TargetPredictors("board", fitted, "modelled", {})
+    predictors = TargetPredictors("board", fitted, energy, "modelled", {})
     costs = CostModel(space, predictors, energy_model).predict(architectures)
     assert {len(c.stage_latency_s) for c in costs} == {1, 2}
     for arch, c in zip(architectures, costs, strict=True):

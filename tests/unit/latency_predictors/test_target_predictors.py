@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from latency_predictors import Prediction, TargetPredictors, UnknownWorkloadError
+from latency_predictors.energy_predictor import EnergyPredictor
 from latency_predictors.prior_residual import PriorResidualPredictor
 from latency_predictors.target_predictors import METRICS, largest, total
 from latency_predictors.testing import linear_latency_s, noisy, random_graphs
@@ -27,8 +28,15 @@ def predictors() -> TargetPredictors:
         "peak_ram_bytes": np.array([1.2 * peak_activation_bytes(g) for g in GRAPHS]),
     }
     groups = [str(i) for i in range(len(GRAPHS))]
-    fitted = {m: PriorResidualPredictor(m).fit(GRAPHS, values[m], groups) for m in METRICS}
-    return TargetPredictors("board", fitted, "measured", REPORT)
+    fitted = {
+        m: PriorResidualPredictor(m).fit(GRAPHS, values[m], groups)
+        for m in METRICS
+        if m != "energy_j"
+    }
+    energy = EnergyPredictor(fitted["latency_s"]).fit(
+        GRAPHS, values["energy_j"], values["latency_s"], groups
+    )
+    return TargetPredictors("board", fitted, energy, "measured", REPORT, idle_power_w=0.5)
 
 
 @pytest.fixture
@@ -62,6 +70,23 @@ def test_latency_and_flash_add_over_stages_and_ram_is_the_largest(
             assert getattr(costs.peak_ram_bytes, name) == pytest.approx(expected, rel=1e-9)
 
 
+def test_what_idle_power_draws_is_told_from_the_rest(predictors: TargetPredictors) -> None:
+    for costs in predictors.predict(STAGES):
+        # half a watt for as long as it takes, of the three watts that were learned
+        assert costs.idle_energy_j == pytest.approx(0.5 * costs.latency_s.mean)
+        assert costs.net_energy_j == pytest.approx(costs.energy_j.mean - costs.idle_energy_j)
+        assert costs.idle_energy_j == pytest.approx(costs.energy_j.mean / 6, rel=0.2)
+
+
+def test_where_no_meter_measured_idle_power_nothing_is_said_of_it(
+    predictors: TargetPredictors, saved: Path
+) -> None:
+    document = json.loads(saved.read_text()) | {"idle_power_w": None}
+    saved.write_text(json.dumps(document))
+    (costs,) = TargetPredictors.load(saved).predict(STAGES[:1])
+    assert (costs.idle_energy_j, costs.net_energy_j) == (None, None)
+
+
 def test_a_total_is_in_the_domain_only_if_all_its_parts_are() -> None:
     inside, outside = part(1, 0.5, 2), part(1, 0.5, 2, in_domain=False)
     assert total([inside, inside]).in_domain
@@ -91,6 +116,7 @@ def test_saved_predictors_predict_exactly_the_same(
 ) -> None:
     read = TargetPredictors.load(saved)
     assert read.predict(STAGES) == predictors.predict(STAGES)
+    assert read.idle_power_w == 0.5
     assert (read.target, read.report) == ("board", REPORT)
 
 
@@ -99,9 +125,8 @@ def test_the_file_is_strict_json(predictors: TargetPredictors, saved: Path) -> N
         raise AssertionError(f"{constant} is not JSON")
 
     json.loads(saved.read_text(), parse_constant=refuse)
-    broken = TargetPredictors(
-        "board", predictors.predictors, "measured", {"spearman": float("nan")}
-    )
+    broken = TargetPredictors.load(saved)
+    broken.report = {"spearman": float("nan")}
     with pytest.raises(ValueError, match="JSON"):
         broken.save(saved)
     assert TargetPredictors.load(saved).report == REPORT
@@ -115,7 +140,7 @@ def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
 def test_another_schema_version_is_refused_with_both_versions(saved: Path) -> None:
     document = json.loads(saved.read_text()) | {"schema_version": 99}
     saved.write_text(json.dumps(document))
-    with pytest.raises(ValueError, match=r"schema_version 99.*reads 2.*Calibrate again"):
+    with pytest.raises(ValueError, match=r"schema_version 99.*reads 3.*Calibrate again"):
         TargetPredictors.load(saved)
 
 
@@ -127,6 +152,16 @@ def with_state(document: dict[str, Any], **changes: Any) -> dict[str, Any]:
     predictors = document["predictors"]
     changed = {**predictors["latency_s"], **changes}
     return {**document, "predictors": {**predictors, "latency_s": changed}}
+
+
+def with_prior(document: dict[str, Any], coefficients: Any) -> dict[str, Any]:
+    member = document["predictors"]["latency_s"]["prior"][0]
+    return with_state(document, prior=[{**member, "coefficients": coefficients}])
+
+
+def with_residual(document: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    residual = document["predictors"]["latency_s"]["residual"]
+    return with_state(document, residual={**residual, **changes})
 
 
 @pytest.mark.parametrize(
@@ -144,14 +179,17 @@ def with_state(document: dict[str, Any], **changes: Any) -> dict[str, Any]:
         pytest.param(lambda d: [d], id="a list"),
         pytest.param(lambda d: with_state(d, metric="joy"), id="unknown metric"),
         pytest.param(lambda d: with_state(d, metric="flash_bytes"), id="another metric"),
-        pytest.param(lambda d: with_state(d, quantile="wide"), id="text for a number"),
-        pytest.param(lambda d: with_state(d, prior=[[1.0], [2.0, 3.0]]), id="ragged array"),
-        pytest.param(lambda d: with_state(d, prior=["a"]), id="text array"),
-        pytest.param(lambda d: with_state(d, prior=[1.0]), id="short prior"),
-        pytest.param(lambda d: with_state(d, train_shape=[[1.0]]), id="short features"),
-        pytest.param(lambda d: with_state(d, log_kernel=[]), id="no kernel"),
-        pytest.param(lambda d: with_state(d, train_log_ratio=[]), id="no training values"),
-        pytest.param(lambda d: with_state(d, operators=[]), id="no operators"),
+        pytest.param(lambda d: with_state(d, errors={"quantile": "wide"}), id="text for a number"),
+        pytest.param(lambda d: with_prior(d, [[1.0], [2.0, 3.0]]), id="ragged array"),
+        pytest.param(lambda d: with_prior(d, ["a"]), id="text array"),
+        pytest.param(lambda d: with_prior(d, [1.0]), id="short prior"),
+        pytest.param(lambda d: with_state(d, prior=[]), id="no prior"),
+        pytest.param(lambda d: with_residual(d, points=[[[1.0]], [[1.0]]]), id="short features"),
+        pytest.param(lambda d: with_residual(d, variances=[]), id="no kernel"),
+        pytest.param(lambda d: with_residual(d, residuals=[]), id="no training values"),
+        pytest.param(lambda d: with_state(d, kinds={}), id="no operators"),
+        pytest.param(lambda d: with_state(d, lowest=[0.0]), id="short range"),
+        pytest.param(lambda d: {**d, "idle_power_w": "little"}, id="text for idle power"),
     ],
 )
 def test_damaged_content_gives_one_line_with_the_file(saved: Path, damage: Any) -> None:
