@@ -85,7 +85,7 @@ class _Placed:
 
     @property
     def n_stages(self) -> NDArray[np.intp]:
-        return np.count_nonzero(self.ends, axis=1)
+        return np.asarray(self.ends.sum(axis=1))
 
 
 class _Links:
@@ -153,6 +153,7 @@ class _Parts:
         self._features = graph_features([()])
         self._new: list[Graph] = []
         self._shapes = [0]
+        self._output_shapes = np.zeros(1, dtype=np.intp)
 
     def add(self, workloads: Graph, output_shape: int) -> int:
         """Append a part and the number of the shape it hands on; return its row."""
@@ -163,7 +164,9 @@ class _Parts:
     @property
     def output_shapes(self) -> NDArray[np.intp]:
         """Number of the shape that each part hands on."""
-        return np.array(self._shapes, dtype=np.intp)
+        if len(self._output_shapes) < len(self._shapes):
+            self._output_shapes = np.array(self._shapes, dtype=np.intp)
+        return self._output_shapes
 
     @property
     def features(self) -> GraphFeatures:
