@@ -94,26 +94,30 @@ class CostPrior:
         Returns:
             The prior, and the logarithm of its out-of-fold predictions, shape ``(n,)``.
         """
-        names, held_out, coefficients, scores = [], [], [], []
+        names, held_out, coefficients, beliefs = [], [], [], []
         for name, columns in views.items():
             matrix = columns.matrix()
             for ridge in _RIDGES if columns.own.shape[1] else _RIDGES[:1]:
                 penalties = columns.penalties(ridge)
-                predicted = _out_of_fold(matrix, values, penalties, folds)
                 names.append(name)
-                held_out.append(np.log(predicted))
+                held_out.append(np.log(_out_of_fold(matrix, values, penalties, folds)))
                 coefficients.append(relative_nnls(matrix, values, penalties))
-                scores.append(
-                    student_t_score(np.log(values / predicted))
-                    + np.log(plausibility.get(name, 1.0))
-                )
-        weights = averaging_weights(np.array(scores))
+                beliefs.append(np.log(plausibility.get(name, 1.0)))
+        log_held_out, log_beliefs = np.array(held_out), np.array(beliefs)
+        errors = np.log(values) - log_held_out
         members = [
             (name, float(weight), b)
-            for name, weight, b in zip(names, weights, coefficients, strict=True)
+            for name, weight, b in zip(
+                names, _weights(errors, log_beliefs), coefficients, strict=True
+            )
             if weight > 0
         ]
-        return cls(members), weights @ np.array(held_out)
+        averaged = np.empty(len(values))
+        for fold in folds:
+            # what is held out has no say in the weights either
+            weights = _weights(np.delete(errors, fold, axis=1), log_beliefs)
+            averaged[fold] = weights @ log_held_out[:, fold]
+        return cls(members), averaged
 
     def log_cost(self, views: Mapping[str, Columns]) -> Array:
         """Return the logarithm of the cost of n graphs, shape ``(n,)``.
@@ -214,6 +218,10 @@ def student_t_score(errors: Array) -> float:
         scale = max(float(np.sqrt(np.mean(weights * errors**2))), _LEAST_SCALE)
     spread = np.log1p((errors / scale) ** 2 / nu).sum()
     return float(-len(errors) * np.log(scale) - (nu + 1) / 2 * spread)
+
+
+def _weights(errors: Array, log_beliefs: Array) -> Array:
+    return averaging_weights(np.array([student_t_score(row) for row in errors]) + log_beliefs)
 
 
 def averaging_weights(scores: Array) -> Array:

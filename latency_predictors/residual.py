@@ -96,12 +96,13 @@ class Residual:
         )
         self = cls(center, scale, variances)
         inverse = self._condition(used, residuals[rows])
-        without, std = self._without_group(inverse, groups[rows])
+        without = self._means_without_group(inverse, groups[rows])
         norm = float(without @ without)
         self._trust = float(np.clip(residuals[rows] @ without / norm, 0, 1)) if norm > 0 else 0.0
-        mean, stds = self.predict(inputs)
-        mean[rows], stds[rows] = self._trust * without, std
-        return self, mean, stds
+        mean, std = self.predict(inputs)
+        mean[rows] = self._trust * without
+        std[rows[self._few]] = self._stds_without_group(groups[rows[self._few]])
+        return self, mean, std
 
     def predict(self, inputs: Inputs) -> tuple[Array, Array]:
         """Return means and standard deviations (without noise), each of shape ``(n,)``."""
@@ -173,17 +174,22 @@ class Residual:
         self._few_root = np.linalg.inv(np.linalg.cholesky(of_few)).T
         return inverse
 
-    def _without_group(self, inverse: Array, groups: NDArray[np.intp]) -> tuple[Array, Array]:
-        """Return means and deviations of each graph without its group, in closed form."""
-        mean, variance = np.empty(len(groups)), np.empty(len(groups))
-        order = np.argsort(groups, kind="stable")
-        ends = np.flatnonzero(np.diff(groups[order])) + 1
-        for group in np.split(order, ends):
+    def _means_without_group(self, inverse: Array, groups: NDArray[np.intp]) -> Array:
+        """Return the mean at each graph learned from without its group, in closed form."""
+        mean = np.empty(len(groups))
+        for group in _members(groups):
             covariance = np.linalg.inv(inverse[np.ix_(group, group)])
             mean[group] = self._residuals[group] - covariance @ self._alpha[group]
-            variance[group] = np.diag(covariance)
+        return mean
+
+    def _stds_without_group(self, groups: NDArray[np.intp]) -> Array:
+        """Return the deviation at each graph that tells variances, likewise."""
+        inverse = self._few_root @ self._few_root.T
+        variance = np.empty(len(groups))
+        for group in _members(groups):
+            variance[group] = np.diag(np.linalg.inv(inverse[np.ix_(group, group)]))
         noise = self._variances[-1] + _LEAST_VARIANCE
-        return mean, np.sqrt(np.maximum(variance - noise, 0.0))
+        return np.asarray(np.sqrt(np.clip(variance - noise, 0.0, _LARGEST_CORRECTION**2)))
 
     def _cross(self, points: list[Array], others: list[Array]) -> Array:
         total = np.zeros((len(points[0]), len(others[0])))
@@ -195,6 +201,12 @@ class Residual:
     def _prior_variance(self, points: list[Array]) -> Array:
         linear = np.einsum("ij,ij->i", points[0], points[0])
         return np.asarray(self._variances[0] * linear + self._variances[1:-1].sum())
+
+
+def _members(groups: NDArray[np.intp]) -> list[NDArray[np.intp]]:
+    """Return the rows of each group."""
+    order = np.argsort(groups, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
 
 
 def _standardized(inputs: Inputs, centers: list[Array], scales: list[Array]) -> list[Array]:
