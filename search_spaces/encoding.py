@@ -29,10 +29,10 @@ def encode(space: SearchSpace, architectures: Sequence[Architecture]) -> NDArray
     rows = np.empty((len(architectures), len(order)), dtype=np.intp)
     try:
         for row, arch in enumerate(architectures):
-            names, values = zip(*arch.choices, strict=True)
-            if list(names) != order:
-                raise KeyError(names)
-            rows[row] = [own[value] for own, value in zip(positions, values, strict=True)]
+            if [name for name, _ in arch.choices] != order:
+                raise KeyError(row)
+            chosen = zip(positions, arch.choices, strict=True)
+            rows[row] = [own[value] for own, (_, value) in chosen]
     except KeyError:
         raise ValueError(
             f"wanted architectures of the space {space.name!r}. Got {arch.to_dict()} at {row}; "

@@ -27,11 +27,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from search_spaces._types import Architecture, Choice, SearchSpace, Shape
+from search_spaces._types import Architecture, ChainedSpace, Choice, SearchSpace, Shape
 from search_spaces.blocks import StagedNetwork
+from search_spaces.chain import chain_stages
 from search_spaces.initialize import initialize_weights, live_batch_norm
 from search_spaces.onnx_export import INPUT, stage_models
 from search_spaces.onnx_workloads import workloads_from_onnx
+from search_spaces.source_values import SourceValues
 from search_spaces.workload_costs import macs, total_params
 
 INPUT_SHAPES: dict[str, Shape] = {
@@ -178,6 +180,24 @@ class SearchSpaceTestCase:
         for stage in stages:
             assert stage.workloads[0].input_shape == stage.input_shape
             assert stage.workloads[-1].output_shape == (space.n_classes,)
+
+    def test_links_where_it_has_them_give_its_stages(self, space: SearchSpace) -> None:
+        """Whatever the choices, canonical or not: equal arguments give equal operators."""
+        if not isinstance(space, ChainedSpace):
+            pytest.skip("not a ChainedSpace: arrays of architectures are asked for one by one")
+        rng = np.random.default_rng(5)
+        for _ in range(50):
+            choices = _draw(space, rng)
+            stages = space.stages(space.canonicalize(choices))
+            assert chain_stages(space.links, space.input_shape, choices) == stages
+
+    def test_links_where_it_has_them_can_be_looked_up(self, space: SearchSpace) -> None:
+        """Every combination of choices has a value, even one that no architecture has."""
+        if not isinstance(space, ChainedSpace):
+            pytest.skip("not a ChainedSpace: arrays of architectures are asked for one by one")
+        values = SourceValues(space.dimensions)
+        for link in space.links:
+            assert all(size > 0 for size in values.sizes((link.present, *link.arguments)))
 
     # against torch, ONNX and ONNX Runtime
 
