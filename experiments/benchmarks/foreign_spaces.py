@@ -25,15 +25,30 @@ RAW = "raw"
 FROM_INPUT, FROM_OUTPUT, FROM_BOTH = (f"pruned_from_{end}" for end in ("input", "output", "both"))
 LONGEST_PATH = "longest_path"
 
-# What exporters and runtimes do with dead ends, before anything is measured: all of them drop
-# what does not reach the output, but those that run the network as it is written; folding
-# zeros that come from the input as well needs one that computes constants, and doing only
+# Which edges, whether an edge of nothing is multiplied by 0 and added, and whether what is
+# computed twice from the same input without weights is shared.
+_CLEAN_UPS = {
+    RAW: (RAW, True, False),
+    f"{RAW}_shared": (RAW, True, True),
+    FROM_INPUT: (FROM_INPUT, False, False),
+    FROM_OUTPUT: (FROM_OUTPUT, False, False),
+    f"{FROM_OUTPUT}_shared": (FROM_OUTPUT, False, True),
+    FROM_BOTH: (FROM_BOTH, False, False),
+    f"{FROM_BOTH}_shared": (FROM_BOTH, False, True),
+    LONGEST_PATH: (LONGEST_PATH, False, False),
+}
+# Before anything is measured: exporters drop what does not reach the output and share what
+# is computed twice, but those that run the network as it is written do neither; folding the
+# zeros that come from the input needs one that computes constants as well, and doing only
 # that would be odd. Running all branches at once needs a device with room for them.
 _PLAUSIBILITY = {
     RAW: 0.5,
+    f"{RAW}_shared": 0.25,
     FROM_INPUT: 0.1,
-    FROM_OUTPUT: 1.0,
+    FROM_OUTPUT: 0.5,
+    f"{FROM_OUTPUT}_shared": 1.0,
     FROM_BOTH: 0.5,
+    f"{FROM_BOTH}_shared": 0.25,
     LONGEST_PATH: 0.1,
 }
 
@@ -71,6 +86,8 @@ _CELLS = 5
 _WIDTHS = (16, 32, 64)
 # what leads to nodes 1, 2 and 3 of a cell, as slices of its six edges
 _INTO_NODE = (slice(0, 1), slice(1, 3), slice(3, 6))
+_SOURCE = (0, 0, 1, 0, 1, 2)
+_SHAREABLE = (_NONE, _AVG_POOL)
 # edges from the input of a cell to its output, and what an operator takes, but for a factor
 _PATHS = ((0, 2, 5), (0, 4), (1, 5), (3,))
 _PATH_COST = {_SKIP: 0.1, _CONV_1X1: 1.0, _CONV_3X3: 2.0, _AVG_POOL: 1.0}
@@ -92,24 +109,25 @@ def nb201(ops: Mapping[str, Indices], dataset: str) -> Architectures:
             view `RAW` is the encoding.
         dataset: A key of `NB201_INPUTS`.
     """
-    shape, classes = NB201_INPUTS[dataset]
+    inputs, classes = NB201_INPUTS[dataset]
+    cells = {key: [tuple(cell) for cell in found.tolist()] for key, found in ops.items()}
+    if FROM_BOTH in cells:
+        cells[LONGEST_PATH] = [_longest_path(cell) for cell in cells[FROM_BOTH]]
     views = {
-        view: [_nb201_graph(view, tuple(cell), shape, classes) for cell in cells.tolist()]
-        for view, cells in ops.items()
+        view: [_nb201_graph(cell, zeros, shared, inputs, classes) for cell in cells[key]]
+        for view, (key, zeros, shared) in _CLEAN_UPS.items()
+        if key in cells
     }
-    if FROM_BOTH in ops:
-        cells = ops[FROM_BOTH].tolist()
-        views[LONGEST_PATH] = [
-            _nb201_graph(LONGEST_PATH, _longest_path(tuple(cell)), shape, classes) for cell in cells
-        ]
     return Architectures(views, one_hot(ops[RAW], range(5)))
 
 
-def _nb201_graph(view: str, ops: tuple[int, ...], shape: Shape, classes: int) -> Graph:
-    *stages, head = _nb201_skeleton(shape, classes)
+def _nb201_graph(
+    ops: tuple[int, ...], zeros: bool, shared: bool, inputs: Shape, classes: int
+) -> Graph:
+    *stages, head = _nb201_skeleton(inputs, classes)
     graph: Graph = ()
     for start in stages:
-        graph += start + _cell(view == RAW, ops, start[-1].output_shape) * _CELLS
+        graph += start + _cell(ops, zeros, shared, start[-1].output_shape) * _CELLS
     return graph + head
 
 
@@ -153,12 +171,13 @@ def _longest_path(ops: tuple[int, ...]) -> tuple[int, ...]:
 
 
 @cache
-def _cell(zeros: bool, ops: tuple[int, ...], shape: Shape) -> Graph:
+def _cell(ops: tuple[int, ...], zeros: bool, shared: bool, shape: Shape) -> Graph:
     """Return the operators on the edges, and the additions where edges meet.
 
     Args:
-        zeros: Whether an edge of nothing is multiplied by 0 and added, as written down.
         ops: Operator of each edge.
+        zeros: Whether an edge of nothing is multiplied by 0 and added, as written down.
+        shared: Whether operators without weights on the same input are computed once.
         shape: Of the features.
     """
     on_edge = {
@@ -169,9 +188,15 @@ def _cell(zeros: bool, ops: tuple[int, ...], shape: Shape) -> Graph:
         _AVG_POOL: Workload("depthwise_conv2d", shape, shape, (3, 3)),
     }
     cell: list[Workload] = []
+    computed: set[tuple[int, int]] = set()
     for into in _INTO_NODE:
-        edges = [on_edge[op] for op in ops[into] if op in on_edge]
-        cell += edges + [Workload("add", shape, shape)] * (len(edges) - 1)
+        edges = [edge for edge in range(6)[into] if ops[edge] in on_edge]
+        for edge in edges:
+            value = (_SOURCE[edge], ops[edge])
+            if not (shared and value in computed and ops[edge] in _SHAREABLE):
+                cell.append(on_edge[ops[edge]])
+            computed.add(value)
+        cell += [Workload("add", shape, shape)] * (len(edges) - 1)
     return tuple(cell)
 
 

@@ -140,6 +140,21 @@ def test_as_written_down_an_edge_of_nothing_is_multiplied_by_zero_and_added() ->
     assert (counts["scale"], counts["copy"], counts["add"]) == (15 * 4, 15 * 2, 15 * 3 + 2)
 
 
+def test_what_is_computed_twice_from_one_input_without_weights_can_be_shared() -> None:
+    # pooling and a convolution on every way out of the input; then pooling of two other nodes
+    cells = np.array([[_AVG_POOL, _AVG_POOL, _AVG_POOL, _AVG_POOL, _CONV_1X1, _AVG_POOL]])
+    found = nb201({RAW: cells, FROM_BOTH: cells}, "cifar10").views
+    pools = [
+        sum(w.op == "depthwise_conv2d" and w.kernel == (3, 3) for w in found[view][0])
+        for view in (FROM_BOTH, f"{FROM_BOTH}_shared")
+    ]
+    assert pools == [15 * 5, 15 * 3]
+    twins = np.array([[_CONV_3X3, _CONV_3X3, _NONE, _CONV_3X3, _SKIP, _SKIP]])
+    convolutions = nb201({RAW: twins, FROM_BOTH: twins}, "cifar10").views
+    # weights of their own: nothing to share
+    assert convolutions[FROM_BOTH] == convolutions[f"{FROM_BOTH}_shared"]
+
+
 def test_the_longest_path_is_that_of_the_heaviest_operators() -> None:
     # 0 to 3 over 1 with two 3 x 3, beside an edge from 0 to 3 and a way over 2
     cell = [_CONV_3X3, _CONV_1X1, _NONE, _CONV_3X3, _CONV_3X3, _CONV_1X1]
