@@ -9,6 +9,7 @@ if TYPE_CHECKING:
         Artifact,
         Boundary,
         Failure,
+        KernelTarget,
         MeasureConfig,
         Measurement,
         Provenance,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         Interval,
     )
     from targets.json_lines import JsonLines
+    from targets.kernel_database import KernelTime
     from targets.measurement_log import MeasurementLog, Record, RecordHead
     from targets.result_json import measurement_from_dict, result_to_dict
     from targets.spec import EnergyModel, TargetSpec, load_spec, names
@@ -37,6 +39,7 @@ __all__ = [
     "load_spec",
     "Target",
     "TunableTarget",
+    "KernelTarget",
     "TargetSpec",
     "EnergyModel",
     # what they make and tell
@@ -50,6 +53,7 @@ __all__ = [
     "Interval",
     "Failure",
     "TunedKernel",
+    "KernelTime",
     "Provenance",
     "Boundary",
     # on disk
@@ -70,6 +74,7 @@ _HOMES = {
     "TargetSpec": "spec",
     "EnergyModel": "spec",
     "TunedKernel": "tuning_database",
+    "KernelTime": "kernel_database",
     **dict.fromkeys(
         ("EnergyConfig", "EnergyMeasurement", "EnergyObserver", "EnergyTrial", "Interval"),
         "energy_measurement",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
+    from targets.kernel_database import KernelTime
     from targets.spec import TargetSpec
     from targets.tuning_database import TunedKernel
 
@@ -260,5 +261,23 @@ class TunableTarget(Target, Protocol):
             models: With static shapes.
             seconds: No kernel is begun after so long.
             observer: Told of every result, with how many are done of how many.
+        """
+        ...
+
+
+@runtime_checkable
+class KernelTarget(Target, Protocol):
+    """A target that knows which kernels a model becomes, and can time each by itself."""
+
+    def measure_kernels(
+        self, models: Sequence[onnx.ModelProto]
+    ) -> list[tuple[KernelTime, ...] | Failure]:
+        """Time the kernels that models become; those timed before are looked up.
+
+        Args:
+            models: With static shapes.
+
+        Returns:
+            Per model the times of the kernels it calls, in execution order.
         """
         ...

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from targets._types import Artifact, Failure
+from targets._types import Artifact, Failure, FailureStage
 from targets.board_pool import BoardPool
 from targets.cache import Cache, default_cache_dir
 from targets.cached_target import Built, CachedTarget
 from targets.child_process import ProcessEndedError, watchdog
 from targets.code_version import GRAPH_RULES, code_version
+from targets.cpu_clock import journal_name, pinned
+from targets.device_state import device_state
+from targets.kernel_database import KernelDatabase, KernelTime
+from targets.operating_points import require_power_mode
 from targets.rpc_client import Endpoint, RpcSession
 from targets.rpc_host import RpcHost
 from targets.target_errors import CompileError, DeviceLostError, DeviceRefusedError, last_line
@@ -147,6 +151,71 @@ class TvmTarget(CachedTarget):
                 if attempt == self.attempts:
                     raise
         return results
+
+    def measure_kernels(
+        self, models: Sequence[onnx.ModelProto]
+    ) -> list[tuple[KernelTime, ...] | Failure]:
+        """Time the kernels that models become, each once; see `KernelTarget`."""
+        from targets.kernel_calls import called_kernels
+        from targets.tvm_kernels import kernels_of
+
+        fused = [self._fused(model) for model in models]
+        modules = [module for module in fused if not isinstance(module, Failure)]
+        kernels = {name: f for module in modules for name, f in kernels_of(module).items()}
+        times = self._kernel_times(kernels)
+        results: list[tuple[KernelTime, ...] | Failure] = []
+        for module in fused:
+            if isinstance(module, Failure):
+                results.append(module)
+            elif isinstance(times, Failure):
+                results.append(times)
+            else:
+                results.append(tuple(times[name] for name in called_kernels(module)))
+        return results
+
+    def _fused(self, model: onnx.ModelProto) -> Any:
+        from targets.tvm_build import fuse
+
+        try:
+            return fuse(model)
+        except RuntimeError as error:  # all of TVM's errors are such
+            return self._failure("compile", error, "")
+
+    def _kernel_times(self, kernels: Mapping[str, Any]) -> dict[str, KernelTime] | Failure:
+        """Return the time of each kernel; what a device that gets lost had timed is kept."""
+        from targets.tvm_kernel_timing import KernelTimer
+
+        database = KernelDatabase(self._cache.folder, self._spec)
+        timer = KernelTimer(
+            self._compiler().kernels,
+            self._timing_session,
+            self._spec.linker,
+            self._spec.provenance,
+        )
+        stage: FailureStage = "run"
+        reason = ""
+        for _ in range(self.attempts):
+            try:
+                return timer.time(kernels, self._database.tiles(kernels), database)
+            except DeviceRefusedError as error:
+                return self._failure(error.stage, error, "")
+            except TimeoutError as error:
+                stage, reason = "timeout", last_line(error)
+            except DeviceLostError as error:
+                stage, reason = error.stage, last_line(error)
+            except RuntimeError as error:  # all of TVM's errors are such
+                return self._failure("compile", error, "")
+            self.close()
+        return self._failure(stage, reason, "")
+
+    @contextmanager
+    def _timing_session(self) -> Iterator[RpcSession]:
+        """Reach the device in the state in which networks are measured."""
+        with self.session(_TUNING_TIMEOUT_S, "kernels") as session:
+            journal = self._cache.folder / "clocks" / journal_name(session.files)
+            with pinned(session.files, self._spec.clock_khz, journal):
+                require_power_mode(self._spec, device_state(session.files))
+                yield session
 
     @property
     def _code_version(self) -> str:

@@ -6,15 +6,22 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import tvm
-from tvm import ir, relax, s_tir, tirx
+from tvm import s_tir, tirx
 
+from targets.kernel_calls import (
+    KernelArguments,
+    KernelSession,
+    OpenSession,
+    called_kernels,
+    time_kernel,
+)
 from targets.tuning_database import TunedKernel, TuningDatabase
 from targets.tvm_build import link
 from targets.tvm_kernels import KernelCache, kernels_of, object_code
@@ -39,36 +46,9 @@ _TOLERANCE = 2e-5
 _TIME_PER_REPEAT_S = 5e-4
 _REPEATS = 3
 _ROUNDS = 3
-_SEED = 0
 _REFERENCE = "reference"
 
 
-class KernelSession(Protocol):
-    """A device with a library of kernels; see `targets.rpc_client.RpcSession`."""
-
-    def load(self, library: bytes) -> None:
-        """Load a shared library."""
-        ...
-
-    def call_kernel(
-        self, name: str, inputs: Sequence[Array], output_shape: tuple[int, ...]
-    ) -> Array:
-        """Call a kernel and return its output."""
-        ...
-
-    def time_kernel(
-        self,
-        name: str,
-        inputs: Sequence[Array],
-        output_shape: tuple[int, ...],
-        number: int,
-        repeat: int,
-    ) -> tuple[float, ...]:
-        """Return seconds per call, averaged over ``number`` calls, ``repeat`` times."""
-        ...
-
-
-OpenSession: TypeAlias = Callable[[], AbstractContextManager[KernelSession]]
 Observer: TypeAlias = Callable[[TunedKernel, int, int], None]
 """Called after every kernel with (result, done, total)."""
 
@@ -94,7 +74,7 @@ def tunable_kernels(modules: Sequence[tvm.IRModule], cache: KernelCache) -> list
     n_calls: Counter[str] = Counter()
     for module in modules:
         functions.update(kernels_of(module))
-        n_calls.update(_calls(module))
+        n_calls.update(called_kernels(module))
     return [
         Kernel(name, function, n_calls[name])
         for name, function in functions.items()
@@ -156,7 +136,8 @@ class Tuner:
         }
         with self._loaded(functions) as session:
             total_s = {
-                kernel.name: kernel.n_calls * _time(session, kernel.name, _Call.of(kernel.function))
+                kernel.name: kernel.n_calls
+                * _time(session, kernel.name, KernelArguments.of(kernel.function))
                 for kernel in kernels
             }
         return sorted(kernels, key=lambda kernel: -total_s[kernel.name])
@@ -194,7 +175,7 @@ class Tuner:
                 continue
             functions[f"tile{index}"] = function
             named[f"tile{index}"] = tile
-        call = _Call.of(kernel.function)
+        call = KernelArguments.of(kernel.function)
         with self._loaded(functions) as session:
             expected = session.call_kernel(_REFERENCE, call.inputs, call.output_shape)
             right = {
@@ -232,42 +213,10 @@ class _Trial:
         return min(self.latency_s, key=self.latency_s.__getitem__, default=default)
 
 
-@dataclass(frozen=True)
-class _Call:
-    """Random arguments of a kernel."""
-
-    inputs: tuple[Array, ...]
-    output_shape: tuple[int, ...]
-
-    @classmethod
-    def of(cls, function: tirx.PrimFunc) -> _Call:
-        rng = np.random.default_rng(_SEED)
-        shapes = [tuple(int(extent) for extent in p.shape) for p in function.params]
-        inputs = tuple(rng.standard_normal(shape, dtype=np.float32) for shape in shapes[:-1])
-        return cls(inputs, shapes[-1])
-
-
-def _time(session: KernelSession, name: str, call: _Call) -> float:
-    once_s = session.time_kernel(name, call.inputs, call.output_shape, 1, 2)[-1]
-    number = max(1, round(_TIME_PER_REPEAT_S / max(once_s, 1e-8)))
-    return min(session.time_kernel(name, call.inputs, call.output_shape, number, _REPEATS))
+def _time(session: KernelSession, name: str, arguments: KernelArguments) -> float:
+    return min(time_kernel(session, name, arguments, _TIME_PER_REPEAT_S, _REPEATS))
 
 
 def _equal(output: Array, expected: Array) -> bool:
     scale = float(np.abs(expected).max())
     return bool(np.abs(output - expected).max() <= _TOLERANCE * scale)  # NaN is not
-
-
-def _calls(module: tvm.IRModule) -> list[str]:
-    names: list[str] = []
-
-    def visit(expression: object) -> None:
-        if (
-            isinstance(expression, relax.Call)
-            and isinstance(expression.op, ir.Op)
-            and expression.op.name == "relax.call_tir"
-        ):
-            names.append(expression.args[0].name_hint)
-
-    relax.analysis.post_order_visit(module["main"], visit)
-    return names
