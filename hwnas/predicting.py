@@ -31,6 +31,7 @@ class PredictedModel:
         predictor: Folder of the predictors used.
         costs: Latency (whole path and per stage), flash, peak RAM.
         energy: Gross, of the whole path.
+        stage_energy: Gross, of each stage: up to an exit from the one before it.
         energy_provenance: ``predicted`` from what meters measured, or ``modelled``.
     """
 
@@ -38,6 +39,7 @@ class PredictedModel:
     predictor: Path
     costs: PredictedCosts
     energy: EnergyRange
+    stage_energy: tuple[EnergyRange, ...]
     energy_provenance: Provenance
 
     def to_dict(self) -> dict[str, Any]:
@@ -53,7 +55,16 @@ class PredictedModel:
             "flash_bytes": asdict(costs.flash_bytes) | {"provenance": "predicted"},
             "peak_ram_bytes": asdict(costs.peak_ram_bytes) | {"provenance": "predicted"},
             "energy_j": asdict(self.energy)
-            | {"provenance": self.energy_provenance, "boundary": "inference_gross"},
+            | {
+                "provenance": self.energy_provenance,
+                "boundary": "inference_gross",
+                "idle_j": costs.idle_energy_j,
+                "net_j": costs.net_energy_j,
+            },
+            "stage_energy_j": [
+                asdict(energy) | {"provenance": self.energy_provenance}
+                for energy in self.stage_energy
+            ],
         }
 
 
@@ -138,6 +149,9 @@ def _predicted(
     assert predictors is not None, "stored_predictors lists only folders that hold one"
     (costs,) = predictors.predict([graphs])
     learned = predictors.energy_provenance
-    energy = learned_energy(costs.energy_j, learned, energy_model)
+    energy, *stages = (
+        learned_energy(prediction, learned, energy_model)
+        for prediction in (costs.energy_j, *costs.stage_energy_j)
+    )
     provenance: Provenance = "modelled" if learned == "modelled" else "predicted"
-    return PredictedModel(target, folder, costs, energy, provenance)
+    return PredictedModel(target, folder, costs, energy, tuple(stages), provenance)

@@ -131,7 +131,11 @@ def prediction_table(prediction: Document) -> Table:
             f"{show(cost['low'])} to {show(cost['high'])}",
             "predicted" if cost["in_domain"] else "predicted, outside the calibrated range",
         )
-    table.add_row(*_energy_row(prediction["energy_j"]))
+    energy = prediction["energy_j"]
+    table.add_row(*_energy_row(energy))
+    if energy["idle_j"] is not None:
+        for label, key in (("  of it idle", "idle_j"), ("  above idle", "net_j")):
+            table.add_row(label, engineering(energy[key], "J"), "", energy["provenance"])
     return table
 
 
