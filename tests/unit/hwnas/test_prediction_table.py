@@ -26,7 +26,7 @@ def shown(**energy: Any) -> str:
 
 def test_what_idle_power_draws_is_told_from_the_rest() -> None:
     lines = [line for line in shown(idle_j=1e-3, net_j=2e-3).splitlines() if "idle" in line]
-    assert ["1 mJ" in lines[0], "2 mJ" in lines[1]] == [True, True]
+    assert ["1.00 mJ" in lines[0], "2.00 mJ" in lines[1]] == [True, True]
     assert all("predicted" in line for line in lines)
 
 
