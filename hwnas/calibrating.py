@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
+from hwnas.calibration_records import calibrate_into
 from hwnas.config import SpaceConfig, load_config
 from hwnas.errors import UserError
-from hwnas.predictor_store import SpaceDescription, calibrate_into, predictor_folder
+from hwnas.predictor_store import SpaceDescription, predictor_folder
 from hwnas.progress import ProgressReporter, SilentProgress
 from hwnas.target_checking import open_target
+from latency_predictors.calibration import calibrate as learn
 from latency_predictors.target_predictors import TargetPredictors
 from search_spaces import Shape
 
@@ -54,8 +57,7 @@ def calibrate(
             folder,
             opened,
             description,
-            samples=samples,
-            held_out=held_out,
+            partial(learn, samples=samples, held_out=held_out),
             seed=seed,
             progress=progress or SilentProgress(),
         )

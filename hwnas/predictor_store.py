@@ -1,4 +1,4 @@
-"""Find the predictors of a target and space on disk, or calibrate them now."""
+"""Where the predictors of a target and space lie on disk."""
 
 from __future__ import annotations
 
@@ -9,21 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from hwnas.config import SpaceConfig
-from hwnas.errors import UnreachableError, UserError
-from hwnas.progress import ProgressReporter
+from hwnas.errors import UserError
 from hwnas.spaces import create_space
-from latency_predictors import CalibrationError, NotMeasuredError, calibrate
-from latency_predictors.records import MeasurementRecords
 from latency_predictors.target_predictors import TargetPredictors
-from search_spaces import Architecture, SearchSpace, Shape
-from targets import Failure, Measurement, Target, write_atomically
+from search_spaces import SearchSpace, Shape
+from targets import Target, write_atomically
 
 PREDICTOR_FILE = "predictor.json"
 RECORDS_FILE = "measurements.jsonl"
 CALIBRATION_PHASE = "calibration"
 _SPACE_FILE = "space.json"
-# so many failures before any success: the target is at fault, not the architectures
-_PATIENCE = 3
 
 
 @dataclass(frozen=True)
@@ -45,6 +40,18 @@ class SpaceDescription:
             "input_shape": list(self.input_shape),
             "n_classes": self.n_classes,
         }
+
+    def save(self, folder: Path) -> None:
+        """Write the description into a folder, which is made.
+
+        Raises:
+            UserError: If it cannot be written.
+        """
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(folder / _SPACE_FILE, json.dumps(self.to_dict()).encode())
+        except OSError as error:
+            raise UserError(f"{folder}: cannot be written ({error.strerror})") from None
 
     @classmethod
     def load(cls, folder: Path) -> SpaceDescription:
@@ -72,65 +79,6 @@ def predictor_folder(root: Path, target: Target, space: SearchSpace) -> Path:
     )
     digest = hashlib.sha256(description.encode()).hexdigest()[:8]
     return root / target.name / f"{space.name}-{digest}"
-
-
-def calibrate_into(
-    folder: Path,
-    target: Target,
-    description: SpaceDescription,
-    *,
-    samples: int,
-    held_out: int,
-    seed: int,
-    progress: ProgressReporter,
-) -> TargetPredictors:
-    """Calibrate and save predictors with the measurements they were fitted to.
-
-    Raises:
-        UnreachableError: If too few architectures could be measured.
-        UserError: If the folder cannot be written, or the target's timings are emulated.
-    """
-    space = description.create()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / _SPACE_FILE, json.dumps(description.to_dict()).encode())
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written ({error.strerror})") from None
-    records = MeasurementRecords(folder / RECORDS_FILE)
-    # measured before an interruption; the target's cache makes repeating them cheap
-    known = {m.architecture.arch_id for m in records.measured(space)}
-    progress.phase(f"Calibrating {target.name}", samples + held_out)
-
-    n_failed = 0
-
-    def observe(
-        arch: Architecture, result: tuple[Measurement, ...] | Failure, done: int, total: int
-    ) -> None:
-        nonlocal n_failed
-        if arch.arch_id not in known:
-            records.append(CALIBRATION_PHASE, arch, result)
-        if isinstance(result, Failure):
-            n_failed += 1
-            if n_failed == done == _PATIENCE:
-                raise UnreachableError(
-                    f"the first {done} architectures all failed on {target.name!r}: "
-                    f"{result.message}. Check: hwnas targets check {target.name}"
-                )
-            progress.message(f"{arch.arch_id}: {result.stage} failed: {result.message}")
-            progress.advance("failed")
-        else:
-            progress.advance(f"{1e3 * sum(m.latency_median_s for m in result):.3f} ms")
-
-    try:
-        predictors = calibrate(
-            target, space, samples=samples, held_out=held_out, seed=seed, observer=observe
-        )
-    except NotMeasuredError as error:
-        raise UserError(str(error)) from None
-    except CalibrationError as error:
-        raise UnreachableError(f"{error} Check: hwnas targets check {target.name}") from None
-    predictors.save(folder / PREDICTOR_FILE)
-    return predictors
 
 
 def load_predictors(folder: Path) -> TargetPredictors | None:

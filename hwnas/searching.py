@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hwnas.calibration_records import calibrate_into
 from hwnas.config import ExperimentConfig, load_config
 from hwnas.costs import ArchitectureCosts, CostModel, feasible
 from hwnas.datasets import Dataset, load_dataset
@@ -22,7 +24,6 @@ from hwnas.predictor_store import (
     PREDICTOR_FILE,
     RECORDS_FILE,
     SpaceDescription,
-    calibrate_into,
     load_predictors,
     predictor_folder,
 )
@@ -34,6 +35,7 @@ from hwnas.spaces import create_space
 from hwnas.study import SearchStudy
 from hwnas.target_checking import open_target
 from hwnas.training_pool import TrainingPool
+from latency_predictors import calibrate
 from latency_predictors.coverage import covering_subset, distinct_architectures
 from latency_predictors.target_predictors import TargetPredictors
 from search_spaces import Architecture
@@ -175,8 +177,11 @@ def _load_or_calibrate(context: SearchContext, root: Path) -> TargetPredictors:
                 context.dataset.input_shape,
                 len(context.dataset.class_names),
             ),
-            samples=context.config.calibration.samples,
-            held_out=context.config.calibration.held_out,
+            partial(
+                calibrate,
+                samples=context.config.calibration.samples,
+                held_out=context.config.calibration.held_out,
+            ),
             seed=context.config.seed,
             progress=context.progress,
         )

@@ -118,8 +118,8 @@ def _random_models(
 ) -> Iterator[tuple[str, onnx.ModelProto]]:
     import numpy as np
 
-    from latency_predictors.calibration import untrained_network
     from latency_predictors.coverage import distinct_architectures
+    from latency_predictors.measured_architecture import untrained_network
     from search_spaces.onnx_export import stage_models
 
     built = describe_space(space, input_shape, n_classes).create()

@@ -13,17 +13,16 @@ if TYPE_CHECKING:
         Prediction,
         UnknownWorkloadError,
     )
-    from latency_predictors.calibration import (
-        CalibrationError,
+    from latency_predictors.calibration import calibrate
+    from latency_predictors.campaign import CalibrationError, CalibrationObserver, Campaign
+    from latency_predictors.energy import EnergyRange, learned_energy, modelled_energy
+    from latency_predictors.energy_fit import fit_energy_model
+    from latency_predictors.fitting import NotMeasuredError, fit_predictors
+    from latency_predictors.measured_architecture import (
         MeasuredArchitecture,
-        NotMeasuredError,
-        calibrate,
-        fit_predictors,
         measure_architecture,
         measure_network,
     )
-    from latency_predictors.energy import EnergyRange, learned_energy, modelled_energy
-    from latency_predictors.energy_fit import fit_energy_model
     from latency_predictors.metrics import Agreement, agreement
     from latency_predictors.target_predictors import PredictedCosts, TargetPredictors
 
@@ -32,13 +31,15 @@ _HOME = {
     "Graph": "_types",
     "Prediction": "_types",
     "UnknownWorkloadError": "_types",
-    "CalibrationError": "calibration",
-    "MeasuredArchitecture": "calibration",
-    "NotMeasuredError": "calibration",
     "calibrate": "calibration",
-    "fit_predictors": "calibration",
-    "measure_architecture": "calibration",
-    "measure_network": "calibration",
+    "CalibrationError": "campaign",
+    "CalibrationObserver": "campaign",
+    "Campaign": "campaign",
+    "NotMeasuredError": "fitting",
+    "fit_predictors": "fitting",
+    "MeasuredArchitecture": "measured_architecture",
+    "measure_architecture": "measured_architecture",
+    "measure_network": "measured_architecture",
     "EnergyRange": "energy",
     "learned_energy": "energy",
     "modelled_energy": "energy",
@@ -54,11 +55,13 @@ __all__ = [
     "Graph",
     "Prediction",
     "UnknownWorkloadError",
-    "CalibrationError",
-    "MeasuredArchitecture",
-    "NotMeasuredError",
     "calibrate",
+    "CalibrationError",
+    "CalibrationObserver",
+    "Campaign",
+    "NotMeasuredError",
     "fit_predictors",
+    "MeasuredArchitecture",
     "measure_architecture",
     "measure_network",
     "EnergyRange",

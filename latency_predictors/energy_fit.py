@@ -12,7 +12,7 @@ from scipy.optimize import nnls
 from search_spaces import total_bytes_moved, total_macs
 
 if TYPE_CHECKING:
-    from latency_predictors.calibration import MeasuredArchitecture
+    from latency_predictors.measured_architecture import MeasuredArchitecture
     from targets import EnergyModel
 
 _FOLDS = 5

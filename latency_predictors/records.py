@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from latency_predictors.calibration import MeasuredArchitecture
+from latency_predictors.measured_architecture import MeasuredArchitecture
 from search_spaces import Architecture, SearchSpace
 from targets import Failure, JsonLines, Measurement, measurement_from_dict, result_to_dict
 

@@ -10,7 +10,8 @@ import numpy as np
 import onnx
 import pytest
 
-from latency_predictors.calibration import NotMeasuredError, calibrate, untrained_network
+from latency_predictors import Campaign, NotMeasuredError, calibrate
+from latency_predictors.measured_architecture import untrained_network
 from search_spaces import create
 from search_spaces.onnx_export import stage_models
 from targets import Artifact, Failure, Measurement
@@ -66,7 +67,7 @@ def test_timings_are_called_emulated(target: TvmTarget) -> None:
 def test_emulated_timings_never_calibrate_anything(target: TvmTarget) -> None:
     space = create("depthwise_separable", input_shape=(3, 16, 16), n_classes=10)
     with pytest.raises(NotMeasuredError, match="emulated timings never calibrate"):
-        calibrate(target, space, samples=8, held_out=0, seed=0)
+        calibrate(Campaign(target, space, seed=0), samples=8, held_out=0)
 
 
 def test_the_command_to_calibrate_says_so_in_one_line(target_file: Path, tmp_path: Path) -> None:

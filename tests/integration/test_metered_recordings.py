@@ -23,7 +23,7 @@ from optuna.trial import TrialState
 import hwnas
 from hwnas.product_config import ProductConfig
 from hwnas.run_folder import RunFolder
-from latency_predictors.calibration import CALIBRATION_ENERGY
+from latency_predictors.measured_architecture import CALIBRATION_ENERGY
 from targets import (
     EnergyConfig,
     EnergyMeasurement,

@@ -16,18 +16,17 @@ from numpy.typing import NDArray
 import search_spaces
 from latency_predictors import (
     CalibrationError,
+    Campaign,
     Graph,
     NotMeasuredError,
     TargetPredictors,
     calibrate,
 )
-from latency_predictors.calibration import (
-    CALIBRATION_ENERGY,
-    fit_predictors,
-    judge,
-    measure_architecture,
-)
 from latency_predictors.coverage import covering_architectures
+from latency_predictors.fitting import fit_predictors
+from latency_predictors.judging import judge
+from latency_predictors.measured_architecture import CALIBRATION_ENERGY, measure_architecture
+from latency_predictors.noise import N_ANCHORS
 from latency_predictors.testing import linear_latency_s
 from search_spaces import (
     Architecture,
@@ -201,18 +200,22 @@ class Observed:
 
     def __init__(self) -> None:
         self.results: dict[Architecture, tuple[Measurement, ...] | Failure] = {}
-        self.progress: list[tuple[int, int]] = []
+        self.repeats: dict[Architecture, tuple[Measurement, ...] | Failure] = {}
+        self.phases: list[int] = []
 
-    def __call__(
-        self,
-        arch: Architecture,
-        result: tuple[Measurement, ...] | Failure,
-        done: int,
-        total: int,
-    ) -> None:
+    def phase(self, title: str, total: int) -> None:
+        self.phases.append(total)
+
+    def message(self, text: str) -> None:
+        raise AssertionError(text)
+
+    def measured(self, arch: Architecture, result: tuple[Measurement, ...] | Failure) -> None:
         assert arch not in self.results
         self.results[arch] = result
-        self.progress.append((done, total))
+
+    def repeated(self, arch: Architecture, result: tuple[Measurement, ...] | Failure) -> None:
+        assert arch not in self.repeats
+        self.repeats[arch] = result
 
 
 @pytest.fixture(scope="module")
@@ -226,13 +229,9 @@ def calibrated(space: SearchSpace) -> tuple[TargetPredictors, Observed]:
     target = FormulaTarget()
     assert isinstance(target, Target)
     predictors = calibrate(
-        target,
-        space,
+        Campaign(target, space, seed=0, config=QUICK, observer=observed),
         samples=SAMPLES,
         held_out=HELD_OUT,
-        seed=0,
-        config=QUICK,
-        observer=observed,
     )
     return predictors, observed
 
@@ -243,7 +242,7 @@ def test_every_architecture_is_measured_once_and_told_in_order(
     _, observed = calibrated
     n = SAMPLES + HELD_OUT
     assert len(observed.results) == n
-    assert observed.progress == [(i, n) for i in range(1, n + 1)]
+    assert observed.phases == [n, N_ANCHORS]
 
 
 def test_held_out_architectures_are_not_among_those_that_cover_the_space(
@@ -294,6 +293,9 @@ def test_the_report_counts_and_agrees_with_the_formula(
         "flags": {"clock_unpinned": SAMPLES + HELD_OUT},
         "energies": "modelled",
         "seed": 0,
+        # a formula answers with the very same samples, which tell nothing of its scatter
+        "anchors": [],
+        "noise": None,
     }
     report["held_out"] = held_out
     # twelve architectures for a law of 19 coefficients: enough to order six, and to 15 %
@@ -340,13 +342,9 @@ def test_a_calibration_can_be_repeated(
 ) -> None:
     observed = Observed()
     again = calibrate(
-        FormulaTarget(),
-        space,
+        Campaign(FormulaTarget(), space, seed=0, config=QUICK, observer=observed),
         samples=SAMPLES,
         held_out=HELD_OUT,
-        seed=0,
-        config=QUICK,
-        observer=observed,
     )
     assert list(observed.results) == list(calibrated[1].results)
     assert again.report == calibrated[0].report
@@ -356,7 +354,7 @@ def test_failures_are_counted_told_and_left_out(space: SearchSpace) -> None:
     observed = Observed()
     target = FormulaTarget(refuses=has_kernel_7)
     predictors = calibrate(
-        target, space, samples=20, held_out=2, seed=1, config=QUICK, observer=observed
+        Campaign(target, space, seed=1, config=QUICK, observer=observed), samples=20, held_out=2
     )
     impossible = [a for a in observed.results if has_kernel_7(space.workloads(a))]
     assert 0 < len(impossible) < 12
@@ -371,16 +369,18 @@ def test_what_was_disturbed_is_counted_and_left_out(space: SearchSpace) -> None:
     observed = Observed()
     # off by a factor that would spoil any fit
     predictors = calibrate(
-        FormulaTarget(
-            latency_s=lambda g: float(linear_latency_s([g])[0]) * (5 if has_kernel_7(g) else 1),
-            disturbs=has_kernel_7,
+        Campaign(
+            FormulaTarget(
+                latency_s=lambda g: float(linear_latency_s([g])[0]) * (5 if has_kernel_7(g) else 1),
+                disturbs=has_kernel_7,
+            ),
+            space,
+            seed=1,
+            config=QUICK,
+            observer=observed,
         ),
-        space,
         samples=20,
         held_out=4,
-        seed=1,
-        config=QUICK,
-        observer=observed,
     )
     disturbed = [a for a in observed.results if has_kernel_7(space.workloads(a))]
     report = predictors.report
@@ -392,7 +392,7 @@ def test_what_was_disturbed_is_counted_and_left_out(space: SearchSpace) -> None:
 def test_a_board_that_always_throttles_is_not_calibrated_on(space: SearchSpace) -> None:
     target = FormulaTarget(disturbs=lambda graph: True)
     with pytest.raises(CalibrationError, match="9 were throttled or drifting"):
-        calibrate(target, space, samples=9, held_out=0, seed=0, config=QUICK)
+        calibrate(Campaign(target, space, seed=0, config=QUICK), samples=9, held_out=0)
 
 
 def test_too_few_measurements_say_how_many_and_why(space: SearchSpace) -> None:
@@ -401,7 +401,7 @@ def test_too_few_measurements_say_how_many_and_why(space: SearchSpace) -> None:
         CalibrationError,
         match=r"only 0 of 9 architectures.*'formula'; 8 are needed.*no kernel of 7",
     ):
-        calibrate(target, space, samples=9, held_out=0, seed=0, config=QUICK)
+        calibrate(Campaign(target, space, seed=0, config=QUICK), samples=9, held_out=0)
 
 
 def test_a_target_with_emulated_timings_is_refused_before_any_work(space: SearchSpace) -> None:
@@ -409,7 +409,9 @@ def test_a_target_with_emulated_timings_is_refused_before_any_work(space: Search
     target.spec = target.spec.model_copy(update={"provenance": "emulated"})
     observed = Observed()
     with pytest.raises(NotMeasuredError, match="'formula': emulated timings never calibrate"):
-        calibrate(target, space, samples=8, held_out=0, seed=0, config=QUICK, observer=observed)
+        calibrate(
+            Campaign(target, space, seed=0, config=QUICK, observer=observed), samples=8, held_out=0
+        )
     assert not observed.results
 
 
@@ -417,7 +419,7 @@ def test_emulated_timings_among_others_are_refused(space: SearchSpace) -> None:
     # as from a recording, which answers with the provenance of what was recorded
     target = FormulaTarget(provenance="emulated")
     with pytest.raises(NotMeasuredError, match="emulated timings never calibrate"):
-        calibrate(target, space, samples=8, held_out=0, seed=0, config=QUICK)
+        calibrate(Campaign(target, space, seed=0, config=QUICK), samples=8, held_out=0)
 
 
 def test_a_space_smaller_than_asked_for_is_measured_whole() -> None:
@@ -429,14 +431,18 @@ def test_a_space_smaller_than_asked_for_is_measured_whole() -> None:
     space = make_space(n_stages=1, **fixed)
     observed = Observed()
     predictors = calibrate(
-        FormulaTarget(), space, samples=9, held_out=9, seed=0, config=QUICK, observer=observed
+        Campaign(FormulaTarget(), space, seed=0, config=QUICK, observer=observed),
+        samples=9,
+        held_out=9,
     )
     assert len(observed.results) == 2 * 3 * 2
     assert (predictors.report["n_fitted"], predictors.report["n_held_out"]) == (9, 3)
 
 
 def test_without_held_out_architectures_nothing_is_claimed(space: SearchSpace) -> None:
-    predictors = calibrate(FormulaTarget(), space, samples=8, held_out=0, seed=0, config=QUICK)
+    predictors = calibrate(
+        Campaign(FormulaTarget(), space, seed=0, config=QUICK), samples=8, held_out=0
+    )
     assert predictors.report["n_held_out"] == 0
     assert "held_out" not in predictors.report
 
@@ -448,7 +454,9 @@ def test_a_space_whose_costs_are_all_equal_has_no_rank_correlation(tmp_path: Pat
         "width": [8], "kernel": [3], "expansion": [2], "se": [0], "exit_after": [0],
     }  # fmt: skip
     space = make_space(n_stages=4, **fixed)
-    predictors = calibrate(FormulaTarget(), space, samples=9, held_out=4, seed=0, config=QUICK)
+    predictors = calibrate(
+        Campaign(FormulaTarget(), space, seed=0, config=QUICK), samples=9, held_out=4
+    )
     held_out = predictors.report["held_out"]
     assert held_out["latency_s"]["mape"] < 1e-3
     assert held_out["macs_baseline"]["mape"] < 1e-3
@@ -461,7 +469,7 @@ def test_a_space_whose_costs_are_all_equal_has_no_rank_correlation(tmp_path: Pat
 def test_energies_that_meters_measured_are_learned_and_called_measured(space: SearchSpace) -> None:
     """Every inference takes 3 W: what is learned of energies is that of latencies, times 3."""
     target = FormulaTarget(meters=[MeterSpec(kind="rapl")])
-    predictors = calibrate(target, space, samples=12, held_out=4, seed=0, config=QUICK)  # type: ignore[arg-type]
+    predictors = calibrate(Campaign(target, space, seed=0, config=QUICK), samples=12, held_out=4)
     assert target.energy_configs == {CALIBRATION_ENERGY}
     assert (predictors.energy_provenance, predictors.report["energies"]) == ("measured",) * 2
     graphs = [[s.workloads for s in space.stages(space.sample(np.random.default_rng(1)))]]

@@ -1,0 +1,119 @@
+"""Measure architectures: build, export, compile and time every stage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from latency_predictors._types import Graph
+from search_spaces import Architecture, SearchSpace
+from targets import EnergyConfig, Failure, MeasureConfig, Measurement, Target
+
+if TYPE_CHECKING:
+    from torch import nn
+
+CALIBRATION_ENERGY = EnergyConfig(
+    trials=3, max_trials=9, relative_error=0.1, min_window_s=2.0, idle_s=2.0, warmup_s=1.0
+)
+"""How energies are measured for calibration: many architectures, each less surely than a
+member of the front, as a predictor averages over them."""
+
+
+@dataclass(frozen=True)
+class MeasuredArchitecture:
+    """An architecture with one measurement per stage."""
+
+    architecture: Architecture
+    graphs: tuple[Graph, ...]
+    measurements: tuple[Measurement, ...]
+
+    @property
+    def latency_s(self) -> float:
+        """Median latency of the path through every stage."""
+        return sum(m.latency_median_s for m in self.measurements)
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether any stage was measured while the device changed its speed."""
+        return any(m.disturbed for m in self.measurements)
+
+
+def measure_architecture(
+    target: Target,
+    space: SearchSpace,
+    arch: Architecture,
+    *,
+    seed: int,
+    config: MeasureConfig,
+    energy: EnergyConfig | None = CALIBRATION_ENERGY,
+    fresh: bool = False,
+) -> MeasuredArchitecture | Failure:
+    """Build an architecture with live random weights and measure each of its stages.
+
+    Args:
+        target: Where to measure.
+        space: The architecture's space.
+        arch: What to build.
+        seed: Of its weights.
+        config: How to time.
+        energy: How to measure energies, if at all.
+        fresh: Measure again even if the target's cache holds a measurement.
+    """
+    network = untrained_network(space, arch, seed)
+    return measure_network(target, space, arch, network, config=config, energy=energy, fresh=fresh)
+
+
+def untrained_network(space: SearchSpace, arch: Architecture, seed: int) -> nn.Module:
+    """Build an architecture with random weights and live activations, as parity checks need."""
+    from search_spaces.initialize import initialize_weights, live_batch_norm
+
+    network = space.build(arch)
+    initialize_weights(network, seed)
+    live_batch_norm(network, space.input_shape, seed)
+    return network
+
+
+def measure_network(
+    target: Target,
+    space: SearchSpace,
+    arch: Architecture,
+    network: nn.Module,
+    *,
+    config: MeasureConfig = MeasureConfig(),
+    energy: EnergyConfig | None = None,
+    fresh: bool,
+) -> MeasuredArchitecture | Failure:
+    """Measure each stage of a network that was built from ``arch``.
+
+    Where energies are wanted and the target has power meters, the trials of all stages are
+    made in random order.
+
+    Args:
+        target: Where to measure.
+        space: The architecture's space.
+        arch: What ``network`` is.
+        network: With the weights to deploy.
+        config: How to time.
+        energy: How to measure energies, if at all.
+        fresh: Measure again even if the target's cache holds a measurement.
+    """
+    from search_spaces.onnx_export import stage_models
+
+    measurements, artifacts = [], []
+    for model in stage_models(network, space.input_shape):
+        artifact = target.compile(model)
+        if isinstance(artifact, Failure):
+            return artifact
+        measurement = target.measure(artifact, config, fresh=fresh)
+        if isinstance(measurement, Failure):
+            return measurement
+        measurements.append(measurement)
+        artifacts.append(artifact)
+    if energy is not None and target.spec.meters:
+        energies = target.measure_energy(artifacts, energy, fresh=fresh)
+        for index, found in enumerate(energies):
+            if isinstance(found, Failure):
+                return found
+            measurements[index] = replace(measurements[index], energy=found)
+    graphs = tuple(stage.workloads for stage in space.stages(arch))
+    return MeasuredArchitecture(arch, graphs, tuple(measurements))
