@@ -22,8 +22,8 @@ import onnx
 import psutil
 
 import targets
-from latency_predictors.measured_architecture import untrained_network
 from latency_predictors.coverage import distinct_architectures
+from latency_predictors.measured_architecture import untrained_network
 from search_spaces import create
 from search_spaces.onnx_export import stage_models
 from targets import Artifact, Failure, MeasureConfig, Measurement

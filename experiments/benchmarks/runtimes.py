@@ -32,8 +32,8 @@ from hwnas.datasets import load_dataset
 from hwnas.front import Candidate
 from hwnas.run_folder import RunFolder
 from hwnas.spaces import create_space
-from latency_predictors.measured_architecture import untrained_network
 from latency_predictors.coverage import distinct_architectures
+from latency_predictors.measured_architecture import untrained_network
 from search_spaces import create
 from search_spaces.onnx_export import stage_models
 from targets import Failure, MeasureConfig, Target, TunableTarget
