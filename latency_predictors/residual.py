@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any, Self
 
 import numpy as np
@@ -25,6 +25,8 @@ _LARGEST_VARIANCE_SET = 128
 _LEAST_VARIANCE = 1e-8
 _DECIMALS = 10
 _LARGEST_CORRECTION = 1.0
+# numbers of a kernel that are held at once: they stay in the processor's cache
+_NUMBERS_AT_ONCE = 2**16
 
 
 @dataclass(frozen=True)
@@ -107,11 +109,14 @@ class Residual:
     def predict(self, inputs: Inputs) -> tuple[Array, Array]:
         """Return means and standard deviations (without noise), each of shape ``(n,)``."""
         points = _standardized(inputs, self._center, self._scale)
-        mean = self._trust * (self._cross(points, self._points) @ self._alpha)
-        part = [p[self._few] for p in self._points]
-        projected = self._cross(points, part) @ self._few_root
-        reduction = np.einsum("ij,ij->i", projected, projected)
-        variance = np.maximum(self._prior_variance(points) - reduction, 0.0)
+        mean, variance = np.empty(len(inputs)), self._prior_variance(points)
+        step = max(_NUMBERS_AT_ONCE // len(self._residuals), 1)
+        for rows in (slice(start, start + step) for start in range(0, len(inputs), step)):
+            cross = self._cross([part[rows] for part in points], self._points)
+            mean[rows] = cross @ self._alpha
+            projected = cross[:, self._few] @ self._few_root
+            variance[rows] -= np.einsum("ij,ij->i", projected, projected)
+        mean, variance = self._trust * mean, np.maximum(variance, 0.0)
         # far from all that was measured a linear kernel knows no bounds
         limit = _LARGEST_CORRECTION
         return np.clip(mean, -limit, limit), np.minimum(np.sqrt(variance), limit)
@@ -195,7 +200,9 @@ class Residual:
         total = np.zeros((len(points[0]), len(others[0])))
         for variance, kernel in zip(self._variances, _kernels(points, others), strict=False):
             if variance > _LEAST_VARIANCE:
-                total += variance * kernel()
+                part = kernel()
+                part *= variance
+                total += part
         return total
 
     def _prior_variance(self, points: list[Array]) -> Array:
@@ -222,18 +229,22 @@ def _kernels(points: list[Array], others: list[Array]) -> list[Callable[[], Arra
     """Return each kernel between points, unevaluated: the linear one, then the smooth ones."""
     kernels: list[Callable[[], Array]] = [partial(np.matmul, points[0], others[0].T)]
     for one, other in zip(points[1:], others[1:], strict=True):
-        distances = _squared_distances(one, other)
+        distances = cache(partial(_squared_distances, one, other))
         kernels += [partial(_squared_exponential, distances, length) for length in _LENGTH_SCALES]
     return kernels
 
 
-def _squared_exponential(squared_distances: Array, length: float) -> Array:
-    return np.asarray(np.exp(squared_distances / (-2 * length * length)))
+def _squared_exponential(squared_distances: Callable[[], Array], length: float) -> Array:
+    exponents = squared_distances() * (-0.5 / (length * length))
+    return np.asarray(np.exp(exponents, out=exponents))
 
 
 def _squared_distances(points: Array, others: Array) -> Array:
-    norms = np.einsum("ij,ij->i", points, points)[:, None] + np.einsum("ij,ij->i", others, others)
-    return np.asarray(np.maximum(norms - 2 * points @ others.T, 0.0))
+    distances = points @ others.T
+    distances *= -2
+    distances += np.einsum("ij,ij->i", points, points)[:, None]
+    distances += np.einsum("ij,ij->i", others, others)
+    return np.asarray(np.maximum(distances, 0.0, out=distances))
 
 
 def _inverse_spread(features: Array) -> Array:
