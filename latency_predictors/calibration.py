@@ -13,7 +13,7 @@ from latency_predictors.energy_fit import fit_energy_model
 from latency_predictors.fitting import fit_predictors, require_measured
 from latency_predictors.judging import judge
 from latency_predictors.measured_architecture import MeasuredArchitecture
-from latency_predictors.noise import NoiseFloor, choose_anchors, noise_floor
+from latency_predictors.noise import choose_anchors, noise_floor
 from latency_predictors.target_predictors import TargetPredictors
 
 
@@ -54,17 +54,26 @@ def calibrate(campaign: Campaign, *, samples: int, held_out: int) -> TargetPredi
     fit_on = [measured[a.arch_id] for a in fitting if a.arch_id in measured]
     judge_on = [measured[a.arch_id] for a in judging if a.arch_id in measured]
     campaign.require_enough(len(fit_on))
-    return finish(campaign, fit_on, judge_on)
+    return finish(campaign, fit_on, judge_on, choose_anchors(fit_on))
 
 
 def finish(
     campaign: Campaign,
     fit_on: Sequence[MeasuredArchitecture],
     judge_on: Sequence[MeasuredArchitecture],
+    anchors: Sequence[MeasuredArchitecture],
+    repeats: int = 1,
 ) -> TargetPredictors:
     """Judge predictors fitted to ``fit_on``, repeat anchors, and fit to all there is.
 
     The report of the predictors returned holds what every calibration tells.
+
+    Args:
+        campaign: That measured all.
+        fit_on: What the predictors judged are fitted to.
+        judge_on: Random architectures, neither chosen nor fitted to.
+        anchors: What is measured again.
+        repeats: How often they are measured again.
     """
     spec = campaign.target.spec
     report: dict[str, Any] = {
@@ -76,9 +85,9 @@ def finish(
         partial = fit_predictors(spec, fit_on)
         report["held_out"] = judge(partial, fit_on, judge_on, spec.energy_model)
     everything = [*fit_on, *judge_on]
-    anchors = campaign.repeat(choose_anchors(everything))
-    noise = noise_floor(anchors)
-    report["anchors"] = [anchor.to_dict() for anchor in anchors]
+    repeated = campaign.repeat(anchors, repeats)
+    noise = noise_floor(repeated)
+    report["anchors"] = [anchor.to_dict() for anchor in repeated]
     report["noise"] = None if noise is None else noise.to_dict()
     predictors = fit_predictors(spec, everything)
     report["energies"] = predictors.energy_provenance
@@ -86,11 +95,3 @@ def finish(
         report["energy_model"] = fit_energy_model(everything).model_dump()
     predictors.report = report
     return predictors
-
-
-def floor_text(error: float, noise: NoiseFloor) -> str:
-    """Say in one line how a median relative error compares with how well measurements repeat."""
-    return (
-        f"the median error is {error:.1%}; repeats of one measurement differ by "
-        f"{noise.repeat_difference:.1%}, so that {noise.floor:.1%} is the floor"
-    )

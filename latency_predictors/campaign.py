@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -107,7 +107,9 @@ class Campaign:
         for item in known:
             if not wants_energy or all(m.energy is not None for m in item.measurements):
                 self._known.setdefault(item.architecture.arch_id, item)
-        self._repeats = {item.architecture.arch_id: item for item in repeats}
+        self._repeats: defaultdict[str, list[MeasuredArchitecture]] = defaultdict(list)
+        for item in repeats:
+            self._repeats[item.architecture.arch_id].append(item)
         self._failures: list[Failure] = []
         self._flags: Counter[Flag] = Counter()
         self._n_asked = self._n_disturbed = self._n_timed = 0
@@ -134,23 +136,25 @@ class Campaign:
                 kept.append(result)
         return kept
 
-    def repeat(self, first: Sequence[MeasuredArchitecture]) -> list[Anchor]:
-        """Measure architectures once more and return both latencies of each.
+    def repeat(self, first: Sequence[MeasuredArchitecture], times: int = 1) -> list[Anchor]:
+        """Measure architectures again, until each was ``times`` times, and return all latencies.
 
         Failures and what was disturbed are left out, and so are recordings, which answer with
-        the very same measurement.
+        the very same samples.
         """
-        new = [m for m in first if m.architecture.arch_id not in self._repeats]
-        if new:
-            self.observer.phase(f"Repeating on {self.target.name}", len(new))
+        n_missing = sum(max(times - len(self._repeats[m.architecture.arch_id]), 0) for m in first)
+        if n_missing:
+            self.observer.phase("Measuring again for the noise", n_missing)
         anchors = []
         for item in first:
-            arch = item.architecture
-            again = self._repeats.get(arch.arch_id) or self._repeat_now(arch)
-            if isinstance(again, Failure) or again.disturbed:
-                continue
-            if _samples(again) != _samples(item):
-                anchors.append(Anchor(arch, (item.latency_s, again.latency_s)))
+            again = self._repeats[item.architecture.arch_id]
+            while len(again) < times and (found := self._repeat_now(item.architecture)):
+                again.append(found)
+            different = {
+                _samples(m): m.latency_s for m in (item, *again[:times]) if not m.disturbed
+            }
+            if len(different) > 1:
+                anchors.append(Anchor(item.architecture, tuple(different.values())))
         return anchors
 
     @property
@@ -204,7 +208,7 @@ class Campaign:
             self._known[arch.arch_id] = result
         return result
 
-    def _repeat_now(self, arch: Architecture) -> MeasuredArchitecture | Failure:
+    def _repeat_now(self, arch: Architecture) -> MeasuredArchitecture | None:
         result = measure_architecture(
             self.target,
             self.space,
@@ -215,12 +219,12 @@ class Campaign:
             fresh=True,
         )
         self.observer.repeated(arch, _told(result))
-        return result
+        return None if isinstance(result, Failure) else result
 
 
 def _told(result: MeasuredArchitecture | Failure) -> tuple[Measurement, ...] | Failure:
     return result if isinstance(result, Failure) else result.measurements
 
 
-def _samples(measured: MeasuredArchitecture) -> list[tuple[float, ...]]:
-    return [m.latency_s for m in measured.measurements]
+def _samples(measured: MeasuredArchitecture) -> tuple[tuple[float, ...], ...]:
+    return tuple(m.latency_s for m in measured.measurements)

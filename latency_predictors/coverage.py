@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from latency_predictors.features import graph_features
+from latency_predictors.features import GraphFeatures, graph_features
 from search_spaces import Architecture, SearchSpace
 
 _POOL_PER_PICK = 20
@@ -38,7 +38,15 @@ def covering_architectures(
 
 
 def covering_subset(space: SearchSpace, pool: Sequence[Architecture], n: int) -> list[Architecture]:
-    """Choose ``n`` architectures of ``pool`` spread over its features; all of a smaller pool.
+    """Choose ``n`` architectures of ``pool`` spread over its features; all of a smaller pool."""
+    if len(pool) <= n:
+        return list(pool)
+    features = graph_features([space.workloads(arch) for arch in pool])
+    return [pool[i] for i in covering_rows(features, n)]
+
+
+def covering_rows(features: GraphFeatures, n: int) -> list[int]:
+    """Return the indices of ``n`` graphs spread over their features.
 
     Farthest-first traversal in standardized feature space, starting at the
     median: a 2-approximation of the smallest covering radius.
@@ -47,12 +55,10 @@ def covering_subset(space: SearchSpace, pool: Sequence[Architecture], n: int) ->
         Gonzalez (1985), Clustering to minimize the maximum intercluster
         distance, Theorem 2.2. doi:10.1016/0304-3975(85)90224-5
     """
-    if len(pool) <= n:
-        return list(pool)
-    features = graph_features([space.workloads(arch) for arch in pool]).shape_features()
-    spread = features.std(axis=0)
-    points = (features - features.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
-    return [pool[i] for i in farthest_first(points, n)]
+    shape = features.shape_features()
+    spread = shape.std(axis=0)
+    points = (shape - shape.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    return farthest_first(points, n)
 
 
 def farthest_first(points: NDArray[np.float64], n: int) -> list[int]:
