@@ -17,8 +17,8 @@ from targets.tvm_schedule import Tile
 if TYPE_CHECKING:
     from tvm import tirx
 
-# long beside the clock's resolution and the start of a call over RPC
-_SAMPLE_S = 1e-3
+# long beside the clock's resolution and the start of a call
+_SAMPLE_S = 3e-4
 _SAMPLES_PER_ROUND = 2
 # what disturbs a device for a moment disturbs one round
 _ROUNDS = 3
