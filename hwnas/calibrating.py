@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -11,9 +12,14 @@ from hwnas.errors import UserError
 from hwnas.predictor_store import SpaceDescription, predictor_folder
 from hwnas.progress import ProgressReporter, SilentProgress
 from hwnas.target_checking import open_target
+from latency_predictors.active import Goal, calibrate_within
 from latency_predictors.calibration import calibrate as learn
+from latency_predictors.campaign import Campaign
 from latency_predictors.target_predictors import TargetPredictors
 from search_spaces import Shape
+
+_SAMPLES, _HELD_OUT = 40, 20
+_SHARE, _MAX_SAMPLES = 0.95, 300
 
 
 def calibrate(
@@ -22,13 +28,21 @@ def calibrate(
     *,
     input_shape: Shape | None = None,
     n_classes: int | None = None,
-    samples: int = 40,
-    held_out: int = 20,
+    samples: int | None = None,
+    held_out: int | None = None,
+    within: float | None = None,
+    share: float | None = None,
+    max_samples: int | None = None,
     seed: int = 0,
+    fresh: bool = False,
     predictors: Path = Path("predictors"),
     progress: ProgressReporter | None = None,
 ) -> tuple[Path, TargetPredictors]:
     """Measure architectures of a space on a target and learn its costs.
+
+    Either a given number is measured, or as many as it takes for a share of the predictions to
+    be within a relative error. What was measured before, by an interrupted calibration too, is
+    not measured again.
 
     Args:
         target: Name of a target, or a path to its YAML file.
@@ -36,9 +50,13 @@ def calibrate(
             name of a registered space.
         input_shape: ``(C, H, W)``; needed with a space's name.
         n_classes: Needed with a space's name.
-        samples: Architectures to fit to.
-        held_out: Random architectures to judge on.
+        samples: Architectures to fit to; 40 unless ``within`` is given.
+        held_out: Random architectures to judge on; 20 unless ``within`` is given.
+        within: Relative error of latency that a good prediction has at most, such as 0.1.
+        share: Share of good predictions to prove; 0.95 if not given. Needs ``within``.
+        max_samples: Architectures measured at most; 300 if not given. Needs ``within``.
         seed: Chooses architectures and weights.
+        fresh: Measure again what was measured before.
         predictors: Folder of all predictors.
         progress: Told how far the work is.
 
@@ -49,6 +67,7 @@ def calibrate(
         UserError: If the input is wrong.
         UnreachableError: If the target cannot be measured.
     """
+    how = _method(samples, held_out, within, share, max_samples)
     description = describe_space(space, input_shape, n_classes)
     built = description.create()
     with open_target(target) as opened:
@@ -57,11 +76,36 @@ def calibrate(
             folder,
             opened,
             description,
-            partial(learn, samples=samples, held_out=held_out),
+            how,
             seed=seed,
+            fresh=fresh,
             progress=progress or SilentProgress(),
         )
     return folder, fitted
+
+
+def _method(
+    samples: int | None,
+    held_out: int | None,
+    within: float | None,
+    share: float | None,
+    max_samples: int | None,
+) -> Callable[[Campaign], TargetPredictors]:
+    if within is None:
+        if share is not None or max_samples is not None:
+            raise UserError("--share and --max-samples go with --within, such as --within 10")
+        return partial(
+            learn,
+            samples=_SAMPLES if samples is None else samples,
+            held_out=_HELD_OUT if held_out is None else held_out,
+        )
+    if samples is not None or held_out is not None:
+        raise UserError("--within measures as many as it takes: leave --samples and --held-out out")
+    try:
+        goal = Goal(within, _SHARE if share is None else share, max_samples or _MAX_SAMPLES)
+    except ValueError as error:
+        raise UserError(f"--share, --max-samples: {error}") from None
+    return partial(calibrate_within, goal=goal)
 
 
 def describe_space(

@@ -112,19 +112,41 @@ def search(
 def calibrate(
     target: Annotated[str, typer.Argument(help="Target, or a path to its YAML file.")],
     space: Annotated[str, typer.Option(help="Experiment file, or name of a search space.")],
-    samples: Annotated[int, typer.Option(min=8, help="Architectures to fit to.")] = 40,
-    held_out: Annotated[int, typer.Option(min=0, help="Architectures to judge on.")] = 20,
+    samples: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=8, help="Architectures to fit to; 40 by default."),
+    ] = None,
+    held_out: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=0, help="Architectures to judge on; 20 by default."),
+    ] = None,
+    within: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(min=0.1, max=100, help="Per cent: measure until predictions are so near."),
+    ] = None,
+    share: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(min=0.01, max=0.999, help="Of the predictions; 0.95 by default."),
+    ] = None,
+    max_samples: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, help="Measured at most, with --within; 300 by default."),
+    ] = None,
     input_: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option("--input", help="CxHxW, such as 3x32x32, with a space's name."),
     ] = None,
     classes: Annotated[Optional[int], typer.Option(help="With a space's name.")] = None,  # noqa: UP045
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Measure again what was measured before.")
+    ] = False,
     predictors: Predictors = Path("predictors"),
     json_: Json = False,
 ) -> None:
     """Measure architectures on a target and learn to predict latency, energy, flash and RAM."""
     from hwnas.calibrating import calibrate as run_calibrate
+    from hwnas.calibration_text import calibration_notes
     from hwnas.cli_output import yaml_text
     from hwnas.tables import calibration_table
 
@@ -136,7 +158,11 @@ def calibrate(
             n_classes=classes,
             samples=samples,
             held_out=held_out,
+            within=None if within is None else within / 100,
+            share=share,
+            max_samples=max_samples,
             seed=seed,
+            fresh=fresh,
             predictors=predictors,
             progress=progress,
         )
@@ -145,6 +171,8 @@ def calibrate(
         return
     screen = console()
     screen.print(calibration_table(fitted.report))
+    for note in calibration_notes(fitted.report):
+        screen.print(note, soft_wrap=True, markup=False, highlight=False)
     if model := fitted.report.get("energy_model"):
         screen.print("For the files of boards of this type that have no meter:")
         screen.print(yaml_text({"energy_model": model}), soft_wrap=True, markup=False)

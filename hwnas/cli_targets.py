@@ -47,18 +47,21 @@ def targets_show(
 @targets_app.command("check")
 def targets_check(
     name: Annotated[str, typer.Argument(help="Target, or a path to its YAML file.")],
+    predictors: Annotated[
+        Path, typer.Option(help="Folder of calibrated predictors, compared with the board.")
+    ] = Path("predictors"),
     json_: Json = False,
 ) -> None:
-    """Compile, compare, run and time a small network on a target."""
+    """Try a small network on a target, and whether the target still matches its predictors."""
     from hwnas.tables import check_table
     from hwnas.target_checking import check_target, to_dicts
 
-    steps = check_target(name)
+    steps = check_target(name, predictors)
     if json_:
         print_json(to_dicts(steps))
     else:
         console().print(check_table(steps))
-    if not steps[-1].ok:
+    if not all(step.ok for step in steps):
         raise typer.Exit(3)
 
 

@@ -84,11 +84,13 @@ def open_target(name: str, cache_dir: Path | None = None) -> Target:
         raise UserError(str(error)) from None
 
 
-def check_target(name: str) -> list[CheckStep]:
+def check_target(name: str, predictors: Path | None = None) -> list[CheckStep]:
     """Compile, compare with ONNX Runtime, run and time a small network on a target.
 
     Args:
         name: Name of a target, or a path to its YAML file.
+        predictors: Folder of all predictors: those of the target are compared with a few
+            measurements made anew. Without it they are not.
 
     Returns:
         The steps up to the first that failed.
@@ -106,7 +108,12 @@ def check_target(name: str) -> list[CheckStep]:
             return steps
     # a fresh cache: a check that reads an old result checks nothing
     with tempfile.TemporaryDirectory() as folder, open_target(name, Path(folder)) as target:
-        return steps + _check_device(target)
+        steps += _check_device(target)
+        if predictors is not None and all(step.ok for step in steps):
+            from hwnas.drift import drift_steps
+
+            steps += drift_steps(target, predictors)
+        return steps
 
 
 def _check_device(target: Target) -> list[CheckStep]:

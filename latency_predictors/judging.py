@@ -27,8 +27,8 @@ def judge(
 
     Returns:
         ``latency_s``, ``energy_j`` and ``macs_baseline`` agreements, ``flash_mape``,
-        ``peak_ram_mape``, and ``interval_coverage`` of the 90 % interval. The
-        baseline is an affine fit of latency to MACs on the same architectures.
+        ``peak_ram_mape``, ``median_error`` of the latency, and ``interval_coverage`` of its 90 %
+        interval. The baseline is an affine fit of latency to MACs on the same architectures.
     """
     costs = predictors.predict([item.graphs for item in held_out])
     measured = np.array([item.latency_s for item in held_out])
@@ -49,6 +49,7 @@ def judge(
         "macs_baseline": asdict(_macs_baseline(fitted_on, held_out, measured)),
         "flash_mape": agreement(flash, np.array([c.flash_bytes.mean for c in costs])).mape,
         "peak_ram_mape": agreement(ram, np.array([c.peak_ram_bytes.mean for c in costs])).mape,
+        "median_error": float(np.median(np.abs(predicted / measured - 1))),
         "interval_coverage": float(np.mean(covered)),
     }
 

@@ -19,7 +19,8 @@ CONFIDENCE = 0.99
 """Of the drift test: one false alarm in a hundred checks."""
 LEAST_CHANGE = 0.02
 """A change of less is not called drift, however sure: no prediction is that good."""
-_LEAST_ANCHORS = 3
+LEAST_ANCHORS = 3
+"""Fewer tell nothing of the noise."""
 # of the median of |x| to the standard deviation of x, for a normal law
 _MEDIAN_TO_STD = float(1 / stats.norm.ppf(0.75))
 
@@ -118,7 +119,7 @@ def noise_floor(anchors: Sequence[Anchor]) -> NoiseFloor | None:
     Returns:
         ``None`` for fewer than 3 anchors.
     """
-    if len(anchors) < _LEAST_ANCHORS:
+    if len(anchors) < LEAST_ANCHORS:
         return None
     logs = np.concatenate([np.diff(np.log(anchor.latency_s)) for anchor in anchors])
     differences = np.abs(logs)

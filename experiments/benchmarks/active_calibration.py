@@ -71,7 +71,7 @@ def active_rows(table: Table, pool: Rows, sizes: Sequence[int]) -> dict[int, Row
     for size in sorted(sizes):
         while len(chosen) < size:
             predictor = _fit(table, pool[chosen])
-            weights = predictor.view_weights()
+            weights = predictor.view_weights
             view = max(weights, key=lambda name: weights[name])
             predicted = predictor.predict_observed(candidates).mean
             n = min(grown(len(chosen)), size) - len(chosen)
