@@ -41,7 +41,7 @@ class Inputs:
     linear: Array
     smooth: tuple[Array, ...]
 
-    def __getitem__(self, rows: NDArray[np.intp]) -> Inputs:
+    def __getitem__(self, rows: NDArray[np.intp] | slice) -> Inputs:
         return Inputs(self.linear[rows], tuple(part[rows] for part in self.smooth))
 
     def __len__(self) -> int:
@@ -108,14 +108,15 @@ class Residual:
 
     def predict(self, inputs: Inputs) -> tuple[Array, Array]:
         """Return means and standard deviations (without noise), each of shape ``(n,)``."""
-        points = _standardized(inputs, self._center, self._scale)
-        mean, variance = np.empty(len(inputs)), self._prior_variance(points)
+        mean, variance = np.empty(len(inputs)), np.empty(len(inputs))
         step = max(_NUMBERS_AT_ONCE // len(self._residuals), 1)
         for rows in (slice(start, start + step) for start in range(0, len(inputs), step)):
-            cross = self._cross([part[rows] for part in points], self._points)
+            points = _standardized(inputs[rows], self._center, self._scale)
+            cross = self._cross(points, self._points)
             mean[rows] = cross @ self._alpha
             projected = cross[:, self._few] @ self._few_root
-            variance[rows] -= np.einsum("ij,ij->i", projected, projected)
+            reduction = np.einsum("ij,ij->i", projected, projected)
+            variance[rows] = self._prior_variance(points) - reduction
         mean, variance = self._trust * mean, np.maximum(variance, 0.0)
         # far from all that was measured a linear kernel knows no bounds
         limit = _LARGEST_CORRECTION
