@@ -56,5 +56,10 @@ def observed_graphs(graphs: Sequence[Graph], relative_clocks: Sequence[float] | 
     Raises:
         ValueError: If a clock is not above 0 and at most 1, or their number is not n.
     """
-    clocks = None if relative_clocks is None else checked_clocks(relative_clocks, len(graphs))
-    return Observed({_ONLY_VIEW: graph_features(graphs)}, relative_clocks=clocks)
+    return observed_features(graph_features(graphs), relative_clocks)
+
+
+def observed_features(features: GraphFeatures, relative_clocks: Sequence[float] | None) -> Observed:
+    """Return what the features of n graphs tell: see `observed_graphs`."""
+    clocks = None if relative_clocks is None else checked_clocks(relative_clocks, len(features))
+    return Observed({_ONLY_VIEW: features}, relative_clocks=clocks)

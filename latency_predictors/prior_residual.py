@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from latency_predictors._types import Graph, Prediction, Predictions
 from latency_predictors.conformal import ErrorScale
@@ -114,8 +115,7 @@ class PriorResidualPredictor:
         if n_groups < 4:
             raise ValueError(f"needs measurements of at least 4 architectures. Got {n_groups}.")
         self.clocked = clocks is not None
-        # matrices are small: threads cost more than they give, and others want the cores
-        with threadpool_limits(1, "blas"):
+        with _blas().limit(limits=1, user_api="blas"):
             return self._fit(observed, values, numbers)
 
     def _fit(self, observed: Observed, values: Array, groups: NDArray[np.intp]) -> Self:
@@ -153,7 +153,8 @@ class PriorResidualPredictor:
         clocks = observed.relative_clocks
         columns = {name: self._columns(view, clocks) for name, view in known.views.items()}
         log_prior = self._prior.log_cost(columns)
-        mean, std = self._residual.predict(self._inputs(known, log_prior))
+        with _blas().limit(limits=1, user_api="blas"):
+            mean, std = self._residual.predict(self._inputs(known, log_prior))
         shape = self._domain_features(known)
         inside = (shape >= self._lowest - _DOMAIN_SLACK) & (shape <= self._highest + _DOMAIN_SLACK)
         return log_prior + mean, std, inside.all(axis=1) & ~strange
@@ -258,3 +259,9 @@ class PriorResidualPredictor:
         }
         encodings = None if self._n_encodings is None else np.zeros((0, self._n_encodings))
         return Observed(views, {}, encodings, np.zeros(0) if self.clocked else None)
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """Return what limits threads: matrices are small, so that these cost more than they give."""
+    return ThreadpoolController()

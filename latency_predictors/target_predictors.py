@@ -6,17 +6,27 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
 
 from latency_predictors._types import Graph, Prediction, Predictions
 from latency_predictors.conformal import CONFIDENCE
 from latency_predictors.energy_predictor import EnergyPredictor
-from latency_predictors.observed import Observed, observed_graphs
+from latency_predictors.observed import Observed, observed_features, observed_graphs
+from latency_predictors.path_costs import joined, largest, total
 from latency_predictors.prior_residual import PriorResidualPredictor
+from latency_predictors.space_features import SpaceFeatures
 from targets import Provenance, write_atomically
+
+if TYPE_CHECKING:
+    from search_spaces.encoding import Encodings
 
 SCHEMA_VERSION = 3
 METRICS = ("latency_s", "energy_j", "flash_bytes", "peak_ram_bytes")
+# architectures predicted at once: more take more memory and no less time each
+_ROWS = 8192
 
 
 @dataclass(frozen=True)
@@ -99,46 +109,84 @@ class TargetPredictors:
             ValueError: If the clock is missing, or the predictors know none.
         """
         flat = [graph for stages in architectures for graph in stages]
-        if relative_clock is not None and not self.clocked:
-            raise ValueError(f"{self.target}: fitted to one clock, got {relative_clock:g}")
+        self._check_clock(relative_clock)
         if not flat:
             return []
         clocks = None if relative_clock is None else [relative_clock] * len(flat)
-        by_metric = {
-            name: predictions.to_list()
-            for name, predictions in self.predict_stages(observed_graphs(flat, clocks)).items()
-        }
-        costs, start = [], 0
-        for stages in architectures:
-            part = slice(start, start + len(stages))
-            start += len(stages)
-            costs.append(self._costs(*(tuple(by_metric[metric][part]) for metric in METRICS)))
-        return costs
+        stages = self.predict_stages(observed_graphs(flat, clocks))
+        ends = np.cumsum([len(graphs) for graphs in architectures])
+        first = np.array([0, *ends[:-1]])
+        latency, energy = (stages[name].to_list() for name in ("latency_s", "energy_j"))
+        paths = (_of_paths(name, stages[name], first).to_list() for name in METRICS)
+        return [
+            self._costs(tuple(latency[start:end]), tuple(energy[start:end]), *path)
+            for start, end, *path in zip(first, ends, *paths, strict=True)
+        ]
 
-    def predict_stages(self, observed: Observed) -> dict[str, Predictions]:
-        """Predict every entry of `METRICS` for n stages at once.
+    def predict_encodings(
+        self,
+        features: SpaceFeatures,
+        encodings: Encodings,
+        relative_clock: float | None = None,
+        metrics: Sequence[str] = METRICS,
+    ) -> dict[str, Predictions]:
+        """Predict the costs of the whole paths of many architectures: as `predict`, but arrays.
+
+        Args:
+            features: Of the space; what it has learned of it makes the next call faster.
+            encodings: Shape ``(n, d)``: see `search_spaces.encoding.encode`.
+            relative_clock: As for `predict`.
+            metrics: Which of `METRICS`.
+
+        Returns:
+            Predictions of n architectures per metric.
+
+        Raises:
+            UnknownWorkloadError: If an architecture holds an operator not calibrated.
+            ValueError: If the clock is missing, the predictors know none, or an encoding is
+                none of the space.
+        """
+        self._check_clock(relative_clock)
+        parts: dict[str, list[Predictions]] = {name: [] for name in metrics}
+        for start in range(0, max(len(encodings), 1), _ROWS):
+            graphs, owners = features.of(encodings[start : start + _ROWS])
+            clocks = None if relative_clock is None else [relative_clock] * len(graphs)
+            first = np.flatnonzero(np.diff(owners, prepend=-1))
+            stages = self.predict_stages(observed_features(graphs, clocks), metrics)
+            for name, predictions in stages.items():
+                parts[name].append(_of_paths(name, predictions, first))
+        return {name: joined(of_metric) for name, of_metric in parts.items()}
+
+    def predict_stages(
+        self, observed: Observed, metrics: Sequence[str] = METRICS
+    ) -> dict[str, Predictions]:
+        """Predict metrics for n stages at once.
 
         Args:
             observed: What is known of each stage.
+            metrics: Which of `METRICS`.
         """
         unclocked = replace(observed, relative_clocks=None)
         return {
             name: predictor.predict_observed(observed if predictor.clocked else unclocked)
-            for name, predictor in ((name, self.predictors[name]) for name in METRICS)
+            for name, predictor in ((name, self.predictors[name]) for name in metrics)
         }
+
+    def _check_clock(self, relative_clock: float | None) -> None:
+        if relative_clock is not None and not self.clocked:
+            raise ValueError(f"{self.target}: fitted to one clock, got {relative_clock:g}")
 
     def _costs(
         self,
-        latency: tuple[Prediction, ...],
-        energy: tuple[Prediction, ...],
-        flash: tuple[Prediction, ...],
-        ram: tuple[Prediction, ...],
+        stage_latency_s: tuple[Prediction, ...],
+        stage_energy_j: tuple[Prediction, ...],
+        latency: Prediction,
+        energy: Prediction,
+        flash: Prediction,
+        ram: Prediction,
     ) -> PredictedCosts:
-        path = total(latency)
-        idle_j = None if self.idle_power_w is None else self.idle_power_w * path.mean
-        return PredictedCosts(
-            latency, energy, path, total(energy), total(flash), largest(ram), idle_j
-        )
+        idle_j = None if self.idle_power_w is None else self.idle_power_w * latency.mean
+        return PredictedCosts(stage_latency_s, stage_energy_j, latency, energy, flash, ram, idle_j)
 
     def save(self, path: Path) -> None:
         """Write one JSON file, atomically."""
@@ -209,24 +257,5 @@ def _predictor(metric: str, state: Mapping[str, Any]) -> PriorResidualPredictor:
     return PriorResidualPredictor.from_dict(state)
 
 
-def total(parts: Sequence[Prediction]) -> Prediction:
-    """Add predictions whose errors are taken as fully correlated (the cautious case)."""
-    return Prediction(
-        mean=sum(p.mean for p in parts),
-        std=sum(p.std for p in parts),
-        low=sum(p.low for p in parts),
-        high=sum(p.high for p in parts),
-        in_domain=all(p.in_domain for p in parts),
-    )
-
-
-def largest(parts: Sequence[Prediction]) -> Prediction:
-    """Return the maximum of predictions; its interval is that of the maximum's bounds."""
-    least_certain = max(parts, key=lambda p: p.high)
-    return Prediction(
-        mean=max(p.mean for p in parts),
-        std=least_certain.std,
-        low=max(p.low for p in parts),
-        high=least_certain.high,
-        in_domain=all(p.in_domain for p in parts),
-    )
+def _of_paths(metric: str, stages: Predictions, first: NDArray[np.intp]) -> Predictions:
+    return (largest if metric == "peak_ram_bytes" else total)(stages, first)

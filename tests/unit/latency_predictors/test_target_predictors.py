@@ -1,18 +1,25 @@
 """All costs of a target: aggregated over stages, saved and loaded."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import search_spaces
 from latency_predictors import Prediction, TargetPredictors, UnknownWorkloadError
+from latency_predictors._types import Predictions
 from latency_predictors.energy_predictor import EnergyPredictor
+from latency_predictors.path_costs import largest, total
 from latency_predictors.prior_residual import PriorResidualPredictor
-from latency_predictors.target_predictors import METRICS, largest, total
+from latency_predictors.space_features import SpaceFeatures
+from latency_predictors.target_predictors import METRICS
 from latency_predictors.testing import linear_latency_s, noisy, random_graphs
 from search_spaces import Workload, n_params, peak_activation_bytes
+from search_spaces.encoding import decode, sample_encodings
 
 GRAPHS = random_graphs(20, seed=0)
 STAGES = [GRAPHS[0:2], GRAPHS[2:3], GRAPHS[3:6]]
@@ -72,6 +79,7 @@ def test_latency_and_flash_add_over_stages_and_ram_is_the_largest(
 
 def test_what_idle_power_draws_is_told_from_the_rest(predictors: TargetPredictors) -> None:
     for costs in predictors.predict(STAGES):
+        assert costs.idle_energy_j is not None
         # half a watt for as long as it takes, of the three watts that were learned
         assert costs.idle_energy_j == pytest.approx(0.5 * costs.latency_s.mean)
         assert costs.net_energy_j == pytest.approx(costs.energy_j.mean - costs.idle_energy_j)
@@ -87,18 +95,64 @@ def test_where_no_meter_measured_idle_power_nothing_is_said_of_it(
     assert (costs.idle_energy_j, costs.net_energy_j) == (None, None)
 
 
-def test_a_total_is_in_the_domain_only_if_all_its_parts_are() -> None:
-    inside, outside = part(1, 0.5, 2), part(1, 0.5, 2, in_domain=False)
-    assert total([inside, inside]).in_domain
-    assert not total([inside, outside]).in_domain
-    assert largest([inside, inside]).in_domain
-    assert not largest([part(9, 8, 10), outside]).in_domain
+def columns(parts: Sequence[Prediction]) -> Predictions:
+    return Predictions(*(np.array(column) for column in zip(*map(astuple, parts), strict=True)))
+
+
+def test_a_path_is_in_the_domain_only_if_all_its_stages_are() -> None:
+    inside, outside = part(1, 0.5, 2), part(9, 8, 10, in_domain=False)
+    stages, first = columns([inside, inside, inside, outside]), np.array([0, 2])
+    for of_paths in (total, largest):
+        assert of_paths(stages, first).in_domain.tolist() == [True, False]
 
 
 def test_the_upper_end_of_the_largest_is_that_of_the_least_certain_part() -> None:
     """A limit on RAM binds on every stage, also on one that is smaller on average."""
     certain, uncertain = part(100, 99, 101), part(90, 60, 150)
-    assert largest([certain, uncertain]) == Prediction(100, uncertain.std, 99, 150, True)
+    stages = columns([certain, certain, uncertain, uncertain])
+    paths = largest(stages, np.array([0, 1, 3])).to_list()
+    assert paths == [certain, Prediction(100, uncertain.std, 99, 150, True), uncertain]
+
+
+SPACE = search_spaces.create(
+    "early_exit", input_shape=(1, 16, 16), n_classes=10, choices={"exit_after": [1, 0]}
+)
+
+
+@pytest.mark.parametrize("n", [1, 60])
+def test_costs_of_encodings_are_those_of_their_architectures(
+    predictors: TargetPredictors, n: int
+) -> None:
+    encodings = sample_encodings(SPACE, n, np.random.default_rng(0))
+    architectures = decode(SPACE, encodings)
+    graphs = [tuple(stage.workloads for stage in SPACE.stages(arch)) for arch in architectures]
+    one_by_one = predictors.predict(graphs)
+    costs = predictors.predict_encodings(SpaceFeatures(SPACE), encodings)
+    for metric in METRICS:
+        wanted = columns([getattr(cost, metric) for cost in one_by_one])
+        for name in ("mean", "std", "low", "high", "in_domain"):
+            # sums of kinds in another order round differently
+            np.testing.assert_allclose(
+                getattr(costs[metric], name), getattr(wanted, name), rtol=1e-9
+            )
+
+
+def test_only_the_metrics_asked_for_are_predicted(predictors: TargetPredictors) -> None:
+    encodings = sample_encodings(SPACE, 3, np.random.default_rng(1))
+    costs = predictors.predict_encodings(SpaceFeatures(SPACE), encodings, metrics=["flash_bytes"])
+    assert list(costs) == ["flash_bytes"]
+
+
+def test_no_encodings_give_no_costs(predictors: TargetPredictors) -> None:
+    none = sample_encodings(SPACE, 0, np.random.default_rng(2))
+    costs = predictors.predict_encodings(SpaceFeatures(SPACE), none)
+    assert [len(costs[metric].mean) for metric in METRICS] == [0] * len(METRICS)
+
+
+def test_a_clock_for_predictors_of_one_clock_is_refused(predictors: TargetPredictors) -> None:
+    encodings = sample_encodings(SPACE, 3, np.random.default_rng(3))
+    with pytest.raises(ValueError, match=r"board: fitted to one clock, got 0\.5"):
+        predictors.predict_encodings(SpaceFeatures(SPACE), encodings, relative_clock=0.5)
 
 
 def test_no_architectures_give_no_costs(predictors: TargetPredictors) -> None:
