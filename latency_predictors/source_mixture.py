@@ -73,24 +73,31 @@ class SourceMixture:
         """
         if len(np.unique(groups)) < _LEAST_GROUPS:
             raise ValueError(f"needs {_LEAST_GROUPS} groups to weigh sources. Got {groups}.")
+        without = np.empty((2, len(log_values)))
+        for fold in range(min(_FOLDS, int(groups.max()) + 1)):
+            out = groups % _FOLDS == fold
+            kept = cls._averaged(log_sources[~out], log_values[~out], groups[~out])
+            without[:, out] = kept.predict(log_sources[out])
+        without[0] = log_values - without[0]
+        return cls._averaged(log_sources, log_values, groups), without[0], without[1]
+
+    @classmethod
+    def _averaged(cls, log_sources: Array, log_values: Array, groups: NDArray[np.intp]) -> Self:
+        """Return the members that are believed after seeing these measurements."""
         k = log_sources.shape[1]
         alike, single = np.full((1, k), 1 / k), np.eye(k) if k > 1 else np.empty((0, k))
         centers = np.concatenate([alike, single])
         belief = np.concatenate([[0.0], np.full(len(single), -np.log(k))])
-        members = [_ridge(log_sources, log_values, groups, centers, ridge) for ridge in _RIDGES]
+        members = [
+            ridge_regressions(log_sources, log_values, groups, centers, ridge) for ridge in _RIDGES
+        ]
         coefficients, offsets, errors = (
             np.concatenate([member[part] for member in members]) for part in range(3)
         )
-        beliefs = np.tile(belief, len(_RIDGES))
-        weights = _weights(errors, beliefs)
+        scores = np.array([student_t_score(row) for row in errors])
+        weights = averaging_weights(scores + np.tile(belief, len(_RIDGES)))
         kept = weights > 0
-        without = np.empty((2, len(log_values)))
-        for fold in range(min(_FOLDS, int(groups.max()) + 1)):
-            out = groups % _FOLDS == fold
-            # what is left out has no say in the weights either
-            fold_weights = _weights(errors[:, ~out], beliefs)
-            without[:, out] = _mean_and_spread(errors[:, out].T, fold_weights)
-        return cls(coefficients[kept], offsets[kept], weights[kept]), without[0], without[1]
+        return cls(coefficients[kept], offsets[kept], weights[kept])
 
     def predict(self, log_sources: Array) -> tuple[Array, Array]:
         """Return log costs and the spread among members, each of shape ``(n,)``.
@@ -99,7 +106,8 @@ class SourceMixture:
             log_sources: Shape ``(n, k)``.
         """
         members = log_sources @ self._coefficients.T + self._offsets
-        return _mean_and_spread(members, self._weights)
+        mean = members @ self._weights
+        return mean, np.sqrt((members - mean[:, None]) ** 2 @ self._weights)
 
     @property
     def coefficients(self) -> Array:
@@ -132,7 +140,7 @@ class SourceMixture:
         return cls(**arrays)
 
 
-def _ridge(
+def ridge_regressions(
     log_sources: Array,
     log_values: Array,
     groups: NDArray[np.intp],
@@ -140,6 +148,13 @@ def _ridge(
     ridge: float,
 ) -> tuple[Array, Array, Array]:
     """Minimize ``|log_values - log_sources @ b - c|^2 + ridge |b - center|^2`` per center.
+
+    Args:
+        log_sources: Shape ``(n, k)``.
+        log_values: Shape ``(n,)``.
+        groups: Shape ``(n,)``: what is left out together.
+        centers: Shape ``(m, k)``.
+        ridge: Positive; infinite for ``b = center``.
 
     Returns:
         ``b``, shape ``(m, k)``; ``c``, shape ``(m,)``; and the errors where a group was left
@@ -159,13 +174,3 @@ def _ridge(
         hat = x[rows] @ inverse @ x[rows].T + 1 / n
         errors[rows] = np.linalg.solve(np.eye(len(rows)) - hat, errors[rows])
     return centers + change.T, offsets - middle @ change, errors.T
-
-
-def _weights(errors: Array, log_beliefs: Array) -> Array:
-    return averaging_weights(np.array([student_t_score(row) for row in errors]) + log_beliefs)
-
-
-def _mean_and_spread(members: Array, weights: Array) -> tuple[Array, Array]:
-    """Return the weighted mean and standard deviation of each row."""
-    mean = members @ weights
-    return mean, np.sqrt((members - mean[:, None]) ** 2 @ weights)

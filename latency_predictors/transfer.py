@@ -228,12 +228,16 @@ def _holds_only(observed: Observed, known: frozenset[tuple[str, str]]) -> NDArra
 def _weight_of_own(own: Array, of_sources: Array) -> float:
     """Return the weight of the own model with the least square error of the average.
 
+    The belief that it is 0 counts as much as some measurements with the better one's errors:
+    a slight advantage must be seen often, one beyond the noise of the better one but once.
+
     Args:
         own: Errors of the own model on what it had not seen, shape ``(n,)``.
         of_sources: Likewise.
     """
     gap = of_sources - own
-    norm = float(gap @ gap) + _SOURCES_UNTIL * float(np.mean(gap**2))
+    noise = min(float(np.mean(own**2)), float(np.mean(of_sources**2)))
+    norm = float(gap @ gap) + _SOURCES_UNTIL * noise
     return float(np.clip(of_sources @ gap / norm, 0, 1)) if norm > 0 else 0.0
 
 
