@@ -28,10 +28,19 @@ def calibration_notes(report: Document) -> list[str]:
 
 
 def _goal_text(goal: Document) -> str:
+    text = _reached_text(goal)
+    if goal["stopped"] != "max_samples":
+        return f"{text}."
+    if goal["expected_more"] is None:
+        return f"{text}. No number of measurements is expected to do."
+    return f"{text}. About {goal['expected_more']} more are expected to do."
+
+
+def _reached_text(goal: Document) -> str:
     return (
         f"Goal: {goal['share']:.0%} within {goal['within']:.0%}: {goal['n_within']} of "
         f"{goal['n_held_out']} held out are, so at least {goal['lower_bound']:.1%} of all "
-        f"({goal['confidence']:.0%} confidence): {_ADVICE[goal['stopped']]}."
+        f"({goal['confidence']:.0%} confidence): {_ADVICE[goal['stopped']]}"
     )
 
 

@@ -37,6 +37,7 @@ FIRST_JUDGED = 20
 _POOL = 1000
 _GROWTH = 1.5
 _LEAST_BATCH = 5
+_FORESIGHT = 5000
 _ERROR_PROBABILITY = 0.05
 # the floor is the median of few differences, and is not asked of predictors just begun
 _AT_FLOOR, _LEAST_AT_FLOOR = 1.2, 24
@@ -153,7 +154,7 @@ class _ActiveCalibration:
             errors = self._errors(self._predictors[-1][1])
             if reason := self._finished(errors):
                 return reason
-            plan = self._plan(errors)
+            plan = self._plan(errors, self._goal.max_samples)
             self._tell(errors, plan)
             if plan is not None and plan.to_fit == 0 and self._n_judged < len(self._reserve):
                 self._measure_to_judge(max(plan.to_judge, _LEAST_BATCH))
@@ -163,6 +164,7 @@ class _ActiveCalibration:
     def report(self, reason: Reason) -> dict[str, Any]:
         """Return how it went, JSON-ready."""
         errors = self._errors(self._predictors[-1][1])
+        plan = Plan(0, 0) if reason == "reached" else self._plan(errors, _FORESIGHT)
         return {
             "stopped": reason,
             "confidence": 1 - _ERROR_PROBABILITY,
@@ -170,6 +172,7 @@ class _ActiveCalibration:
             "n_held_out": len(errors),
             "lower_bound": self._bound,
             "median_error": float(np.median(np.abs(errors))),
+            "expected_more": None if plan is None else plan.total,
             "rounds": [asdict(r) for r in self._rounds()],
         }
 
@@ -203,10 +206,10 @@ class _ActiveCalibration:
     def _error_probability(self) -> float:
         return error_probability_of_test(self._n_tests + 1, _ERROR_PROBABILITY)
 
-    def _plan(self, errors: Array) -> Plan | None:
+    def _plan(self, errors: Array, most: int) -> Plan | None:
         rounds = self._rounds()
         sizes = [len(self.fitted)]
-        while grown(sizes[-1]) + len(errors) < self._goal.max_samples:
+        while grown(sizes[-1]) + len(errors) < most:
             sizes.append(grown(sizes[-1]))
         return best_plan(
             errors,
@@ -217,7 +220,7 @@ class _ActiveCalibration:
             tolerance=self._goal.within,
             share=self._goal.share,
             error_probability=self._error_probability(),
-            most=self._goal.max_samples,
+            most=most,
         )
 
     def _rounds(self) -> list[Round]:
@@ -264,12 +267,15 @@ class _ActiveCalibration:
 
     def _tell(self, errors: Array, plan: Plan | None) -> None:
         each = self._campaign.seconds_each
-        if plan is None:
-            more = f"more than the {self._left()} left may be needed"
+        expected = plan or self._plan(errors, _FORESIGHT)
+        if expected is None:
+            more = "no number of measurements is expected to do"
         elif each is None:
-            more = f"about {plan.total} more"
+            more = f"about {expected.total} more"
         else:
-            more = f"about {plan.total} more, {plan.total * each:.0f} s"
+            more = f"about {expected.total} more, {expected.total * each:.0f} s"
+        if plan is None:
+            more += f"; {self._left()} are left"
         self._campaign.observer.message(
             f"Fitted to {len(self.fitted)}: {self._n_within(errors)} of {len(errors)} held out "
             f"within {self._goal.within:.0%}, sure of {self._bound:.0%}; {more}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scipy import stats
+from scipy import special
 
 
 def share_lower_bound(n_within: int, n: int, error_probability: float) -> float:
@@ -19,7 +19,7 @@ def share_lower_bound(n_within: int, n: int, error_probability: float) -> float:
     """
     if n_within == 0:
         return 0.0
-    return float(stats.beta.ppf(error_probability, n_within, n - n_within + 1))
+    return float(special.betaincinv(n_within, n - n_within + 1, error_probability))
 
 
 def error_probability_of_test(number: int, total: float) -> float:

@@ -29,6 +29,7 @@ PUBLIC = {
     "latency_predictors": """
         CostPredictor Graph Prediction UnknownWorkloadError
         CalibrationError NotMeasuredError MeasuredArchitecture calibrate fit_predictors
+        Campaign CalibrationObserver
         measure_architecture measure_network EnergyRange learned_energy modelled_energy
         fit_energy_model
         Agreement agreement PredictedCosts TargetPredictors
