@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn, Optional
@@ -51,7 +52,7 @@ def main() -> None:
     except SystemExit as end:
         # what Typer makes of Ctrl-C
         if end.code == _INTERRUPTED:
-            _fail("interrupted; continue a search with --resume", _INTERRUPTED)
+            _fail(f"interrupted; {_go_on()}", _INTERRUPTED)
         raise
     except OSError as error:
         # a failed copy names its source first
@@ -65,6 +66,12 @@ def main() -> None:
         if where is None:
             raise
         _fail(f"{where}: {error.strerror}", 2)
+
+
+def _go_on() -> str:
+    if "calibrate" in sys.argv[1:2]:
+        return "the same command goes on, without --fresh"
+    return "continue a search with --resume"
 
 
 @app.command()
