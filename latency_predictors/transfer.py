@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -208,6 +208,10 @@ class TransferPredictor:
 
     def _mixed(self, of_sources: Array, own: Array) -> Array:
         return (1 - self._own_weight) * of_sources + self._own_weight * own
+
+
+CostModel: TypeAlias = PriorResidualPredictor | TransferPredictor
+"""What predicts a cost of a target: learned there alone, or started from other targets."""
 
 
 def _operators(observed: Observed) -> frozenset[tuple[str, str]]:
