@@ -23,6 +23,8 @@ _LEAST_STD = 0.03
 _PRIOR_STD = 0.3
 _PRIOR_SAMPLES = 3.0
 _MOST = 1500
+# what the line may be off by, in deviations of the residuals per deviation of the features
+_SLOPE = 1.0
 _VECTORS = (4, 8, 16)
 
 
@@ -30,8 +32,8 @@ class KernelRegression:
     """Costs of kernels of one operator: a non-negative line and a smooth correction.
 
     The line ``a + b MACs + c bytes`` is the least-squares fit to relative errors; a Gaussian
-    process on the logarithm of what is left, with a Matern kernel whose length and noise
-    maximize the marginal likelihood, corrects it.
+    process on the logarithm of what is left, with a Matern and a linear kernel whose length
+    and noise maximize the marginal likelihood, corrects it.
 
     References:
         Rasmussen & Williams (2006), Gaussian Processes for Machine Learning, Eqs. 2.25, 2.26
@@ -44,9 +46,8 @@ class KernelRegression:
         self._scale = np.maximum(points.std(axis=0), 1e-3)
         # a feature that never varied has no unit: a difference in it is a large one
         self._points = (points - self._center) / self._scale
-        self._distances = _distances(self._points, self._points)
-        self._length, self._noise, self._std = _most_likely(self._distances, residuals)
-        covariance = _matern(self._distances, self._length)
+        self._length, self._noise, self._std = _most_likely(self._points, residuals)
+        covariance = _covariance(self._points, self._points, self._length)
         covariance[np.diag_indices_from(covariance)] += self._noise
         self._factor = cho_factor(covariance, lower=True)
         self._weights = cho_solve(self._factor, residuals)
@@ -66,10 +67,11 @@ class KernelRegression:
     def predict(self, kernels: Sequence[Workloads]) -> list[tuple[float, float]]:
         """Return mean and standard deviation of each kernel's cost, seconds."""
         points = (_features(kernels) - self._center) / self._scale
-        cross = _matern(_distances(points, self._points), self._length)
+        cross = _covariance(points, self._points, self._length)
         correction = cross @ self._weights
         explained = np.einsum("ij,ji->i", cross, cho_solve(self._factor, cross.T))
-        variance = self._std**2 * np.maximum(1 + self._noise - explained, 0.0)
+        prior = 1 + _SLOPE * np.mean(points**2, axis=1)
+        variance = self._std**2 * np.maximum(prior + self._noise - explained, 0.0)
         log_std = np.hypot(np.sqrt(variance), _LEAST_STD)
         # the median of a log-normal: sums of medians are compared with medians
         mean = _sums(kernels) @ self._line * np.exp(correction)
@@ -122,18 +124,15 @@ def _kernel_features(workloads: Workloads) -> list[float]:
     ]
 
 
-def _distances(points: Array, others: Array) -> Array:
-    squared = (points**2).sum(axis=1)[:, None] + (others**2).sum(axis=1) - 2 * points @ others.T
-    return np.asarray(np.sqrt(np.maximum(squared, 0.0)))
+def _covariance(points: Array, others: Array, length: float) -> Array:
+    """Matern kernel of smoothness 3/2, and a linear one that widens extrapolations."""
+    products = points @ others.T
+    squared = (points**2).sum(axis=1)[:, None] + (others**2).sum(axis=1) - 2 * products
+    scaled = np.sqrt(3 * np.maximum(squared, 0.0)) / length
+    return np.asarray((1 + scaled) * np.exp(-scaled) + _SLOPE * products / points.shape[1])
 
 
-def _matern(distances: Array, length: float) -> Array:
-    """Matern kernel of smoothness 3/2."""
-    scaled = np.sqrt(3) * distances / length
-    return np.asarray((1 + scaled) * np.exp(-scaled))
-
-
-def _most_likely(distances: Array, residuals: Array) -> tuple[float, float, float]:
+def _most_likely(points: Array, residuals: Array) -> tuple[float, float, float]:
     """Return length, noise and standard deviation of largest marginal likelihood.
 
     The variance has a scaled inverse chi-squared prior, so that a few kernels that happen to
@@ -142,7 +141,7 @@ def _most_likely(distances: Array, residuals: Array) -> tuple[float, float, floa
     n = len(residuals)
     best, found = -np.inf, (_LENGTHS[-1], _NOISES[-1], _PRIOR_STD)
     for length in _LENGTHS:
-        eigenvalues, vectors = eigh(_matern(distances, length))
+        eigenvalues, vectors = eigh(_covariance(points, points, length))
         rotated = (vectors.T @ residuals) ** 2
         for noise in _NOISES:
             spectrum = np.maximum(eigenvalues, 0.0) + noise

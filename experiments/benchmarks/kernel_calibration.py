@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 import targets
@@ -77,6 +78,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--measured", type=Path)
     arguments = parser.parse_args()
+    torch.set_num_threads(1)  # its threads spin, beside what is timed
     measured: dict[str, list[Sample]] = {}
     if arguments.measured:
         content = json.loads(arguments.measured.read_text())
