@@ -24,6 +24,8 @@ _LEAST_TO_WEIGH = 3
 _LEAST_FOR_OWN = 4
 # so many measurements count as much as the belief that the sources alone predict best
 _SOURCES_UNTIL = 10
+# up to so many errors held out their conformal quantile is the largest one
+_LARGEST_IS_QUANTILE = round(2 / (1 - CONFIDENCE)) - 2
 
 
 class TransferPredictor:
@@ -247,9 +249,9 @@ def _weight_of_own(own: Array, of_sources: Array) -> float:
 
 def _error_scale(errors: Array, stds: Array, n_groups: int) -> ErrorScale:
     scale = ErrorScale.fit(errors, stds)
-    if n_groups + 1 >= 1 / (1 - CONFIDENCE):
+    if n_groups > _LARGEST_IS_QUANTILE:
         return scale
-    # too few for the quantile to be among them: errors are taken as normal
+    # the largest of few may be small by luck: no less than if errors were normal
     widest = max(scale.quantile, _student_t_quantile(n_groups))
     return ErrorScale(scale.typical_error, scale.std_scale, widest)
 
