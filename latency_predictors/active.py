@@ -237,7 +237,7 @@ class _ActiveCalibration:
 
     def _errors(self, predictor: PriorResidualPredictor) -> Array:
         measured = np.array([item.latency_s for item in self.held_out])
-        predicted = _latencies_s(predictor, [item.graphs for item in self.held_out])
+        predicted, _ = _latencies_s(predictor, [item.graphs for item in self.held_out])
         return np.asarray(predicted / measured - 1)
 
     def _n_within(self, errors: Array) -> int:
@@ -248,8 +248,9 @@ class _ActiveCalibration:
 
     def _measure_what_tells_most(self) -> None:
         n = min(grown(len(self.fitted)) - len(self.fitted), self._left())
-        predicted = _latencies_s(self._predictors[-1][1], self._graphs)
-        rows = most_informative(self._features, predicted, self._asked, n)
+        predicted, stds = _latencies_s(self._predictors[-1][1], self._graphs)
+        error_std = float(np.median(stds / predicted))
+        rows = most_informative(self._features, predicted, error_std, self._asked, n)
         if rows:
             self._measure_to_fit(rows)
         else:
@@ -296,9 +297,10 @@ def _fit(measured: Sequence[MeasuredArchitecture]) -> PriorResidualPredictor:
 
 def _latencies_s(
     predictor: PriorResidualPredictor, architectures: Sequence[Sequence[Graph]]
-) -> Array:
-    """Predict the latency through all stages, shape ``(n,)``."""
+) -> tuple[Array, Array]:
+    """Return latencies through all stages, and the deviations claimed, each of shape ``(n,)``."""
     stages = predictor.predict([graph for graphs in architectures for graph in graphs])
     ends = np.cumsum([len(graphs) for graphs in architectures])[:-1]
-    parts = np.split(np.array([p.mean for p in stages]), ends)
-    return np.array([part.sum() for part in parts], dtype=np.float64)
+    parts = np.split(np.array([(p.mean, p.std) for p in stages]), ends)
+    means, stds = np.array([part.sum(axis=0) for part in parts]).T
+    return means, stds

@@ -12,14 +12,20 @@ from latency_predictors.features import PER_KIND, GraphFeatures
 
 Array = NDArray[np.float64]
 
-# standard deviations of the log latency: what operators cost may differ between kinds by far
-# more than what the shape of a graph adds, and a measurement scatters by less than either
-_OPERATOR_STD, _SHAPE_STD, _NOISE_STD = 0.3, 0.1, 0.02
+# standard deviation of the log latency before anything is measured, for what operators
+# cost, and for the shape of the graph, each
+_PRIOR_STD = 0.3
+# below this, rounding decides what is chosen
+_LEAST_ERROR_STD = 1e-4
 _COUNTED = [PER_KIND.index(name) for name in ("calls", "macs", "bytes")]
 
 
 def most_informative(
-    features: GraphFeatures, predicted_s: Array, measured: Sequence[int], n: int
+    features: GraphFeatures,
+    predicted_s: Array,
+    error_std: float,
+    measured: Sequence[int],
+    n: int,
 ) -> list[int]:
     """Choose the architectures whose measurement lessens the variance of all the most.
 
@@ -32,6 +38,8 @@ def most_informative(
     Args:
         features: Of m architectures.
         predicted_s: Shape ``(m,)``: latencies predicted for them, positive.
+        error_std: Typical relative standard deviation of the predictions, positive: what no
+            measurement of another architecture is expected to explain.
         measured: Indices of those measured.
         n: How many to choose.
 
@@ -43,16 +51,17 @@ def most_informative(
         rejection, Sec. 3 (ALC). doi:10.1109/IJCNN.2000.861310; after Cohn (1996), Neural
         network exploration using optimal experiment design. doi:10.1016/0893-6080(95)00137-9
     """
+    error_std = max(error_std, _LEAST_ERROR_STD)
     covariance = _prior_covariance(features, predicted_s)
     taken = np.zeros(len(features), dtype=np.bool_)
     for index in measured:
-        _observe(covariance, index)
+        _observe(covariance, index, error_std)
         taken[index] = True
     chosen: list[int] = []
     for _ in range(min(n, int((~taken).sum()))):
-        gain = (covariance**2).sum(axis=0) / (np.diag(covariance) + _NOISE_STD**2)
+        gain = (covariance**2).sum(axis=0) / (np.diag(covariance) + error_std**2)
         best = int(np.argmax(np.where(taken, -np.inf, gain)))
-        _observe(covariance, best)
+        _observe(covariance, best, error_std)
         taken[best] = True
         chosen.append(best)
     return chosen
@@ -69,7 +78,7 @@ def _prior_covariance(features: GraphFeatures, predicted_s: Array) -> Array:
     # features of unit variance: distances grow with the root of their number
     nearness = np.exp(-0.5 * cdist(points, points, "sqeuclidean") / max(points.shape[1], 1))
     linear = rows @ rows.T / max(rows.shape[1], 1)
-    covariance: Array = _OPERATOR_STD**2 * linear + _SHAPE_STD**2 * nearness
+    covariance: Array = _PRIOR_STD**2 * (linear + nearness)
     return covariance
 
 
@@ -80,7 +89,7 @@ def _scaled(columns: Array) -> Array:
     return scaled
 
 
-def _observe(covariance: Array, index: int) -> None:
+def _observe(covariance: Array, index: int, error_std: float) -> None:
     """Turn a covariance into that after measuring one of its points."""
     column = covariance[:, index].copy()
-    covariance -= np.outer(column, column) / (column[index] + _NOISE_STD**2)
+    covariance -= np.outer(column, column) / (column[index] + error_std**2)

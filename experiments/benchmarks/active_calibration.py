@@ -73,9 +73,10 @@ def active_rows(table: Table, pool: Rows, sizes: Sequence[int]) -> dict[int, Row
             predictor = _fit(table, pool[chosen])
             weights = predictor.view_weights
             view = max(weights, key=lambda name: weights[name])
-            predicted = predictor.predict_observed(candidates).mean
+            predicted = predictor.predict_observed(candidates)
+            error_std = float(np.median(predicted.std / predicted.mean))
             n = min(grown(len(chosen)), size) - len(chosen)
-            chosen += most_informative(candidates.views[view], predicted, chosen, n)
+            chosen += most_informative(candidates.views[view], predicted.mean, error_std, chosen, n)
         found[size] = pool[chosen[:size]]
     return found
 
