@@ -17,7 +17,13 @@ from latency_predictors.noise import choose_anchors, noise_floor
 from latency_predictors.target_predictors import TargetPredictors
 
 
-def calibrate(campaign: Campaign, *, samples: int, held_out: int) -> TargetPredictors:
+def calibrate(
+    campaign: Campaign,
+    *,
+    samples: int,
+    held_out: int,
+    sources: Sequence[TargetPredictors] = (),
+) -> TargetPredictors:
     """Measure architectures of a space on a target and learn its costs.
 
     ``samples`` architectures are chosen to cover the space; ``held_out`` more
@@ -32,6 +38,7 @@ def calibrate(campaign: Campaign, *, samples: int, held_out: int) -> TargetPredi
         campaign: Measures; its seed chooses the architectures and their order.
         samples: Architectures to fit to.
         held_out: Architectures to judge on; 0 reports none.
+        sources: Of other targets on the same space, to start from.
 
     Raises:
         CalibrationError: If fewer than 8 architectures could be measured.
@@ -54,7 +61,7 @@ def calibrate(campaign: Campaign, *, samples: int, held_out: int) -> TargetPredi
     fit_on = [measured[a.arch_id] for a in fitting if a.arch_id in measured]
     judge_on = [measured[a.arch_id] for a in judging if a.arch_id in measured]
     campaign.require_enough(len(fit_on))
-    return finish(campaign, fit_on, judge_on, choose_anchors(fit_on))
+    return finish(campaign, fit_on, judge_on, choose_anchors(fit_on), sources=sources)
 
 
 def finish(
@@ -63,6 +70,7 @@ def finish(
     judge_on: Sequence[MeasuredArchitecture],
     anchors: Sequence[MeasuredArchitecture],
     repeats: int = 1,
+    sources: Sequence[TargetPredictors] = (),
 ) -> TargetPredictors:
     """Judge predictors fitted to ``fit_on``, repeat anchors, and fit to all there is.
 
@@ -74,6 +82,7 @@ def finish(
         judge_on: Random architectures, neither chosen nor fitted to.
         anchors: What is measured again.
         repeats: How often they are measured again.
+        sources: Of other targets, to start from.
     """
     spec = campaign.target.spec
     report: dict[str, Any] = {
@@ -82,14 +91,16 @@ def finish(
         "n_held_out": len(judge_on),
     }
     if len(judge_on) > 1:
-        partial = fit_predictors(spec, fit_on)
+        partial = fit_predictors(spec, fit_on, sources=sources)
         report["held_out"] = judge(partial, fit_on, judge_on, spec.energy_model)
     everything = [*fit_on, *judge_on]
     repeated = campaign.repeat(anchors, repeats)
     noise = noise_floor(repeated)
     report["anchors"] = [anchor.to_dict() for anchor in repeated]
     report["noise"] = None if noise is None else noise.to_dict()
-    predictors = fit_predictors(spec, everything)
+    predictors = fit_predictors(spec, everything, sources=sources)
+    if sources:
+        report["started_from"] = [source.target for source in sources]
     report["energies"] = predictors.energy_provenance
     if predictors.energy_provenance == "measured":
         report["energy_model"] = fit_energy_model(everything).model_dump()

@@ -12,6 +12,7 @@ from latency_predictors._types import Graph, Prediction, Predictions
 from latency_predictors.conformal import ErrorScale
 from latency_predictors.observed import Observed, observed_graphs
 from latency_predictors.prior_residual import PriorResidualPredictor
+from latency_predictors.transfer import CostModel
 
 Array = NDArray[np.float64]
 
@@ -32,7 +33,7 @@ class EnergyPredictor:
 
     metric = "energy_j"
 
-    def __init__(self, latency: PriorResidualPredictor) -> None:
+    def __init__(self, latency: CostModel) -> None:
         self._latency = latency
         self._power, self._direct = (PriorResidualPredictor(m) for m in ("power_w", "energy_j"))
 
@@ -115,7 +116,7 @@ class EnergyPredictor:
         }
 
     @classmethod
-    def from_dict(cls, state: Mapping[str, Any], latency: PriorResidualPredictor) -> Self:
+    def from_dict(cls, state: Mapping[str, Any], latency: CostModel) -> Self:
         """Rebuild a predictor that predicts exactly as the one `to_dict` was taken from.
 
         Raises:

@@ -15,6 +15,7 @@ from latency_predictors.observed import observed_graphs
 from latency_predictors.operating_point import CLOCK_EXPONENTS, relative_clock
 from latency_predictors.prior_residual import PriorResidualPredictor
 from latency_predictors.target_predictors import TargetPredictors
+from latency_predictors.transfer import CostModel, TransferPredictor
 from targets import EnergyModel, Measurement, Provenance, TargetSpec
 
 
@@ -23,7 +24,10 @@ class NotMeasuredError(ValueError):
 
 
 def fit_predictors(
-    spec: TargetSpec, measured: Sequence[MeasuredArchitecture], highest_khz: int | None = None
+    spec: TargetSpec,
+    measured: Sequence[MeasuredArchitecture],
+    highest_khz: int | None = None,
+    sources: Sequence[TargetPredictors] = (),
 ) -> TargetPredictors:
     """Fit one predictor per metric to the stages of measured architectures.
 
@@ -35,6 +39,7 @@ def fit_predictors(
         measured: What to learn from.
         highest_khz: The device's highest clock, where it was measured at several pinned ones:
             latency and energy are then learned as functions of the clock.
+        sources: Of other targets on the same space, to start from; at one clock.
 
     Raises:
         NotMeasuredError: If one of the measurements is emulated, or energies at several
@@ -62,7 +67,7 @@ def fit_predictors(
     known = observed_graphs(graphs, clocks)
     unclocked = replace(known, relative_clocks=None)
     fitted = {
-        metric: PriorResidualPredictor(metric).fit_observed(
+        metric: _cost_model(metric, sources).fit_observed(
             known if len(CLOCK_EXPONENTS[metric]) > 1 else unclocked,
             np.asarray(costs, dtype=np.float64),
             groups,
@@ -74,6 +79,12 @@ def fit_predictors(
     energy.fit_observed(known, np.asarray(energies), latencies_s, groups)
     idle_power_w = _idle_power_w(stages) if provenance == "measured" else None
     return TargetPredictors(spec.name, fitted, energy, provenance, {}, idle_power_w)
+
+
+def _cost_model(metric: str, sources: Sequence[TargetPredictors]) -> CostModel:
+    if not sources:
+        return PriorResidualPredictor(metric)
+    return TransferPredictor({source.target: source.cost_model(metric) for source in sources})
 
 
 def _idle_power_w(stages: Sequence[Measurement]) -> float:

@@ -18,6 +18,7 @@ from latency_predictors.observed import Observed, observed_features, observed_gr
 from latency_predictors.path_costs import joined, largest, total
 from latency_predictors.prior_residual import PriorResidualPredictor
 from latency_predictors.space_features import SpaceFeatures
+from latency_predictors.transfer import KIND, CostModel, TransferPredictor
 from targets import Provenance, write_atomically
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class TargetPredictors:
     def __init__(
         self,
         target: str,
-        predictors: Mapping[str, PriorResidualPredictor],
+        predictors: Mapping[str, CostModel],
         energy: EnergyPredictor,
         energy_provenance: Provenance,
         report: Mapping[str, Any],
@@ -82,7 +83,7 @@ class TargetPredictors:
     ) -> None:
         self.target = target
         self.energy_provenance: Provenance = energy_provenance
-        self.predictors: dict[str, PriorResidualPredictor | EnergyPredictor] = {
+        self.predictors: dict[str, CostModel | EnergyPredictor] = {
             **predictors,
             "energy_j": energy,
         }
@@ -93,6 +94,17 @@ class TargetPredictors:
     def clocked(self) -> bool:
         """Whether it was fitted to several clocks, so that predicting needs one."""
         return any(predictor.clocked for predictor in self.predictors.values())
+
+    def cost_model(self, metric: str) -> PriorResidualPredictor:
+        """Return what learned a metric other than energy, for other targets to start from.
+
+        Raises:
+            ValueError: If it itself started from other targets.
+        """
+        model = self.predictors[metric]
+        if not isinstance(model, PriorResidualPredictor):
+            raise ValueError(f"{self.target}: its {metric} started from other targets itself")
+        return model
 
     def predict(
         self, architectures: Sequence[Sequence[Graph]], relative_clock: float | None = None
@@ -251,9 +263,11 @@ def _damaged(path: Path, error: Exception) -> ValueError:
     return ValueError(f"{path}: damaged predictor ({reason}). Calibrate again.")
 
 
-def _predictor(metric: str, state: Mapping[str, Any]) -> PriorResidualPredictor:
+def _predictor(metric: str, state: Mapping[str, Any]) -> CostModel:
     if state["metric"] != metric:
         raise ValueError(f"predictors.{metric}: holds {state['metric']!r}")
+    if state.get("kind") == KIND:
+        return TransferPredictor.from_dict(state)
     return PriorResidualPredictor.from_dict(state)
 
 
