@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 from hwnas.calibration_records import calibrate_into
+from hwnas.calibration_sources import load_sources
 from hwnas.config import SpaceConfig, load_config
 from hwnas.errors import UserError
 from hwnas.predictor_store import SpaceDescription, predictor_folder
@@ -33,6 +34,7 @@ def calibrate(
     within: float | None = None,
     share: float | None = None,
     max_samples: int | None = None,
+    sources: Sequence[str] = (),
     seed: int = 0,
     fresh: bool = False,
     predictors: Path = Path("predictors"),
@@ -55,6 +57,8 @@ def calibrate(
         within: Relative error of latency that a good prediction has at most, such as 0.1.
         share: Share of good predictions to prove; 0.95 if not given. Needs ``within``.
         max_samples: Architectures measured at most; 300 if not given. Needs ``within``.
+        sources: Names of targets that were calibrated on the same space, to start from: 10
+            samples do then. Not with ``within``.
         seed: Chooses architectures and weights.
         fresh: Measure again what was measured before.
         predictors: Folder of all predictors.
@@ -67,8 +71,9 @@ def calibrate(
         UserError: If the input is wrong.
         UnreachableError: If the target cannot be measured.
     """
-    how = _method(samples, held_out, within, share, max_samples)
     description = describe_space(space, input_shape, n_classes)
+    known = load_sources(predictors, sources, description)
+    how = _method(samples, held_out, within, share, max_samples, known)
     built = description.create()
     with open_target(target) as opened:
         folder = predictor_folder(predictors, opened, built)
@@ -90,6 +95,7 @@ def _method(
     within: float | None,
     share: float | None,
     max_samples: int | None,
+    sources: Sequence[TargetPredictors],
 ) -> Callable[[Campaign], TargetPredictors]:
     if within is None:
         if share is not None or max_samples is not None:
@@ -98,7 +104,10 @@ def _method(
             learn,
             samples=_SAMPLES if samples is None else samples,
             held_out=_HELD_OUT if held_out is None else held_out,
+            sources=sources,
         )
+    if sources:
+        raise UserError("--from goes with --samples, such as --samples 10: leave --within out")
     if samples is not None or held_out is not None:
         raise UserError("--within measures as many as it takes: leave --samples and --held-out out")
     try:

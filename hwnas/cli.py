@@ -139,6 +139,10 @@ def calibrate(
         Optional[int],  # noqa: UP045
         typer.Option(min=1, help="Measured at most, with --within; 300 by default."),
     ] = None,
+    from_: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--from", help="TARGET,TARGET: calibrated ones to start from."),
+    ] = None,
     input_: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option("--input", help="CxHxW, such as 3x32x32, with a space's name."),
@@ -168,6 +172,7 @@ def calibrate(
             within=None if within is None else within / 100,
             share=share,
             max_samples=max_samples,
+            sources=[] if from_ is None else from_.split(","),
             seed=seed,
             fresh=fresh,
             predictors=predictors,
