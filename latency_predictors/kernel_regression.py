@@ -22,6 +22,7 @@ _NOISES = (1e-3, 1e-2, 1e-1, 1.0)
 _LEAST_STD = 0.03
 _PRIOR_STD = 0.3
 _PRIOR_SAMPLES = 3.0
+# the time of a fit grows with the cube: 1500 kernels take seconds
 _MOST = 1500
 # what the line may be off by, in deviations of the residuals per deviation of the features
 _SLOPE = 1.0
