@@ -11,6 +11,7 @@ if TYPE_CHECKING:
         CostPredictor,
         Graph,
         Prediction,
+        Predictions,
         UnknownWorkloadError,
     )
     from latency_predictors.calibration import calibrate
@@ -23,13 +24,17 @@ if TYPE_CHECKING:
         measure_architecture,
         measure_network,
     )
+    from latency_predictors.features import graph_features
     from latency_predictors.metrics import Agreement, agreement
+    from latency_predictors.observed import Observed
+    from latency_predictors.prior_residual import PriorResidualPredictor
     from latency_predictors.target_predictors import PredictedCosts, TargetPredictors
 
 _HOME = {
     "CostPredictor": "_types",
     "Graph": "_types",
     "Prediction": "_types",
+    "Predictions": "_types",
     "UnknownWorkloadError": "_types",
     "calibrate": "calibration",
     "CalibrationError": "campaign",
@@ -44,8 +49,11 @@ _HOME = {
     "learned_energy": "energy",
     "modelled_energy": "energy",
     "fit_energy_model": "energy_fit",
+    "graph_features": "features",
     "Agreement": "metrics",
     "agreement": "metrics",
+    "Observed": "observed",
+    "PriorResidualPredictor": "prior_residual",
     "PredictedCosts": "target_predictors",
     "TargetPredictors": "target_predictors",
 }
@@ -54,6 +62,7 @@ __all__ = [
     "CostPredictor",
     "Graph",
     "Prediction",
+    "Predictions",
     "UnknownWorkloadError",
     "calibrate",
     "CalibrationError",
@@ -68,8 +77,11 @@ __all__ = [
     "learned_energy",
     "modelled_energy",
     "fit_energy_model",
+    "graph_features",
     "Agreement",
     "agreement",
+    "Observed",
+    "PriorResidualPredictor",
     "PredictedCosts",
     "TargetPredictors",
 ]

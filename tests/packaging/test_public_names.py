@@ -21,13 +21,15 @@ PUBLIC = {
     """,
     "targets": """
         create names load_spec Target TargetSpec EnergyModel TunableTarget TunedKernel
+        KernelTarget KernelTime
         EnergyConfig EnergyMeasurement EnergyObserver EnergyTrial Interval
         Artifact MeasureConfig Measurement Failure Provenance Boundary
         open_measurement_log MeasurementLog Record RecordHead
         JsonLines result_to_dict measurement_from_dict write_atomically
     """,
     "latency_predictors": """
-        CostPredictor Graph Prediction UnknownWorkloadError
+        CostPredictor Graph Prediction Predictions UnknownWorkloadError
+        Observed PriorResidualPredictor graph_features
         CalibrationError NotMeasuredError MeasuredArchitecture calibrate fit_predictors
         Campaign CalibrationObserver
         measure_architecture measure_network EnergyRange learned_energy modelled_energy
