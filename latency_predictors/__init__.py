@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from latency_predictors.campaign import CalibrationError, CalibrationObserver, Campaign
     from latency_predictors.energy import EnergyRange, learned_energy, modelled_energy
     from latency_predictors.energy_fit import fit_energy_model
+    from latency_predictors.features import graph_features
     from latency_predictors.fitting import NotMeasuredError, fit_predictors
     from latency_predictors.measured_architecture import (
         MeasuredArchitecture,
         measure_architecture,
         measure_network,
     )
-    from latency_predictors.features import graph_features
     from latency_predictors.metrics import Agreement, agreement
     from latency_predictors.observed import Observed
     from latency_predictors.prior_residual import PriorResidualPredictor
