@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from targets.kernel_calls import OpenSession
 from targets.tvm_build import (
     Library,
     build_gpu_library,
@@ -16,7 +17,7 @@ from targets.tvm_build import (
 )
 from targets.tvm_kernels import KernelCache, kernels_of
 from targets.tvm_schedule import Tile
-from targets.tvm_tuning import Observer, OpenSession, Tuner, tunable_kernels
+from targets.tvm_tuning import Observer, Tuner, tunable_kernels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
