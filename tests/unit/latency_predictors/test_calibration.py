@@ -330,7 +330,10 @@ def test_energies_that_meters_measured_are_learned_and_called_measured(space: Se
     (costs,) = predictors.predict(graphs)
     assert costs.energy_j.mean == pytest.approx(3 * costs.latency_s.mean, rel=1e-3)
     agreement = predictors.report["held_out"]["energy_j"]
-    assert agreement["mape"] == pytest.approx(predictors.report["held_out"]["latency_s"]["mape"])
+    # power is constant, and the direct model of the energy errs as that of the latency does
+    assert agreement["mape"] == pytest.approx(
+        predictors.report["held_out"]["latency_s"]["mape"], rel=0.01
+    )
 
 
 def test_energies_without_a_meter_are_those_of_the_model_and_called_modelled(
