@@ -22,9 +22,11 @@ from targets.testing import QUICK, small_model
 from tests.integration.board_rack import Rack, board_file, wait_until
 from tests.integration.powercap_emulator import DYNAMIC_W, IDLE_W, make_tree
 
+pytestmark = pytest.mark.alone
+
 SHORT = EnergyConfig(
     trials=3,
-    max_trials=6,
+    max_trials=12,
     relative_error=0.25,
     min_window_s=1.0,
     idle_s=1.0,
