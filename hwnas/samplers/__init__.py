@@ -1,0 +1,1 @@
+"""What proposes architectures to a study."""
