@@ -200,9 +200,9 @@ class TargetPredictors:
         idle_j = None if self.idle_power_w is None else self.idle_power_w * latency.mean
         return PredictedCosts(stage_latency_s, stage_energy_j, latency, energy, flash, ram, idle_j)
 
-    def save(self, path: Path) -> None:
-        """Write one JSON file, atomically."""
-        document = {
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fitted state, JSON-ready, for `from_dict`."""
+        return {
             "schema_version": SCHEMA_VERSION,
             "target": self.target,
             "confidence": CONFIDENCE,
@@ -211,7 +211,34 @@ class TargetPredictors:
             "report": self.report,
             "predictors": {name: p.to_dict() for name, p in self.predictors.items()},
         }
-        write_atomically(path, json.dumps(document, indent=1, allow_nan=False).encode())
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Self:
+        """Rebuild predictors that predict exactly as those `to_dict` was taken from.
+
+        Raises:
+            KeyError, TypeError, ValueError: If an entry is missing or not what it should be.
+        """
+        states = document["predictors"]
+        learned = (name for name in METRICS if name != "energy_j")
+        predictors = {name: _predictor(name, states[name]) for name in learned}
+        energy = EnergyPredictor.from_dict(states["energy_j"], predictors["latency_s"])
+        idle_power_w = document["idle_power_w"]
+        energies = document["energy_provenance"]
+        if energies not in ("measured", "modelled"):
+            raise ValueError(f"energy_provenance: {energies!r}")
+        return cls(
+            document["target"],
+            predictors,
+            energy,
+            energies,
+            document["report"],
+            None if idle_power_w is None else float(idle_power_w),
+        )
+
+    def save(self, path: Path) -> None:
+        """Write one JSON file, atomically."""
+        write_atomically(path, json.dumps(self.to_dict(), indent=1, allow_nan=False).encode())
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -235,22 +262,7 @@ class TargetPredictors:
                 "Calibrate again."
             )
         try:
-            states = document["predictors"]
-            learned = (name for name in METRICS if name != "energy_j")
-            predictors = {name: _predictor(name, states[name]) for name in learned}
-            energy = EnergyPredictor.from_dict(states["energy_j"], predictors["latency_s"])
-            idle_power_w = document["idle_power_w"]
-            energies = document["energy_provenance"]
-            if energies not in ("measured", "modelled"):
-                raise ValueError(f"energy_provenance: {energies!r}")
-            return cls(
-                document["target"],
-                predictors,
-                energy,
-                energies,
-                document["report"],
-                None if idle_power_w is None else float(idle_power_w),
-            )
+            return cls.from_dict(document)
         except _DAMAGE as error:
             raise _damaged(path, error) from None
 
