@@ -5,10 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
-import signal
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from functools import cached_property
@@ -17,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from hwnas.candidate_training import TrainingOutcome, TrainingTask
+from hwnas.child_processes import blocked_interrupt, end_with_parent
 from hwnas.config import ExperimentConfig
 
 if TYPE_CHECKING:
@@ -58,7 +56,7 @@ class TrainingPool:
         for attempt in (1, 2):
             missing = [i for i in range(len(tasks)) if i not in outcomes]
             try:
-                with _blocked_interrupt():
+                with blocked_interrupt():
                     futures = {self._executor.submit(_train, tasks[i]): i for i in missing}
                 for future in as_completed(futures):
                     index = futures[future]
@@ -105,19 +103,6 @@ class TrainingPool:
                 process.join()
 
 
-@contextlib.contextmanager
-def _blocked_interrupt() -> Iterator[None]:
-    """Hold back Ctrl-C, which reaches the whole process group, from processes started here.
-
-    They inherit the block; this process gets the signal at the end.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 class _Worker:
     """What a worker process holds between trainings."""
 
@@ -149,18 +134,12 @@ _worker: _Worker
 
 def _initialize(config_json: str, base_dir: str, parent: int) -> None:
     global _worker
-    threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()
+    end_with_parent(parent)
     import torch
 
     torch.set_num_threads(1)
     # reads nothing yet: an error here would look like a killed process
     _worker = _Worker(config_json, Path(base_dir))
-
-
-def _exit_with_parent(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
 
 
 def _train(task: TrainingTask) -> TrainingOutcome:
