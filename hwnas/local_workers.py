@@ -1,0 +1,112 @@
+"""Worker processes of one search on this computer, watched and replaced."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import traceback
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from types import TracebackType
+from typing import Self
+
+from hwnas.child_processes import blocked_interrupt, end_with_parent
+from hwnas.errors import UnreachableError, UserError
+
+# a search that kills its workers again and again must end
+_MOST_RESTARTS = 10
+
+
+class LocalWorkers:
+    """So many processes that evaluate candidates until nothing is left to do.
+
+    A worker that dies is replaced: what it was evaluating is taken up again. An error
+    that a worker raises is raised here.
+
+    Args:
+        location: Storage of the study.
+        study_name: Of the study in the storage.
+        count: Number of processes.
+    """
+
+    def __init__(self, location: str, study_name: str, count: int) -> None:
+        self._arguments = (location, study_name)
+        self._running: list[tuple[SpawnProcess, Connection]] = []
+        self._restarts = 0
+        with blocked_interrupt():
+            for _ in range(count):
+                self._start()
+
+    def check(self) -> bool:
+        """Replace workers that died; return whether any is at work.
+
+        Raises:
+            UserError, UnreachableError: As a worker raised it.
+            RuntimeError: With a worker's traceback, or if workers die again and again.
+        """
+        for worker in list(self._running):
+            process, errors = worker
+            if process.is_alive():
+                continue
+            self._running.remove(worker)
+            process.join()
+            if errors.poll():
+                with contextlib.suppress(EOFError):
+                    _raise(*errors.recv())
+            if process.exitcode != 0:
+                self._replace(process)
+        return bool(self._running)
+
+    def stop(self) -> None:
+        """Kill them all; what they were evaluating is as good as never begun."""
+        for process, _ in self._running:
+            process.kill()
+        for process, _ in self._running:
+            process.join()
+        self._running.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _replace(self, dead: SpawnProcess) -> None:
+        self._restarts += 1
+        if self._restarts > _MOST_RESTARTS:
+            raise RuntimeError(
+                f"{self._restarts} worker processes died, the last with exit code {dead.exitcode}"
+            )
+        with blocked_interrupt():
+            self._start()
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe(duplex=False)
+        process = context.Process(target=_work, args=(*self._arguments, os.getpid(), theirs))
+        process.start()
+        theirs.close()
+        self._running.append((process, ours))
+
+
+def _raise(kind: str, message: str) -> None:
+    known = {"UserError": UserError, "UnreachableError": UnreachableError}
+    raise known.get(kind, RuntimeError)(message)
+
+
+def _work(location: str, study_name: str, parent: int, errors: Connection) -> None:
+    end_with_parent(parent)
+    from hwnas.worker import worker
+
+    try:
+        worker(location, study_name=study_name)
+    except UserError as error:
+        errors.send((type(error).__name__, str(error)))
+    except Exception:
+        errors.send(("", traceback.format_exc()))
