@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hwnas.bits import pack_bits
 from hwnas.config import ExperimentConfig
 from hwnas.datasets import Dataset, Split
 from hwnas.early_exit import apply_policy, choose_thresholds, exit_shares
@@ -47,12 +48,15 @@ class SplitResult:
         accuracy: Share classified right under the policy.
         exit_accuracy: Accuracy of each exit alone, were all samples to leave there.
         exit_shares: Share of samples that leaves at each exit.
+        correct: Which samples were classified right, packed by `pack_bits`; kept of the
+            test split, where networks are compared sample by sample.
     """
 
     n: int
     accuracy: float
     exit_accuracy: tuple[float, ...]
     exit_shares: tuple[float, ...]
+    correct: str | None = None
 
 
 @dataclass(frozen=True)
@@ -140,7 +144,9 @@ def judge_on_test(
     from hwnas.training import predict_logits
 
     logits = predict_logits(network, dataset.test.x)
-    return replace(outcome, test=judge(logits, dataset.test, outcome.thresholds))
+    predicted, _ = apply_policy(logits, outcome.thresholds)
+    result = judge(logits, dataset.test, outcome.thresholds)
+    return replace(outcome, test=replace(result, correct=pack_bits(predicted == dataset.test.y)))
 
 
 def load_network(space: SearchSpace, architecture: Architecture, checkpoint: Path) -> nn.Module:
@@ -160,4 +166,5 @@ def _split_result(data: Mapping[str, Any] | None) -> SplitResult | None:
         accuracy=float(data["accuracy"]),
         exit_accuracy=tuple(data["exit_accuracy"]),
         exit_shares=tuple(data["exit_shares"]),
+        correct=data.get("correct"),
     )
