@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hwnas.energy_metrics import fraction, not_negative, positive
+from hwnas.energy_metrics import Number, fraction, not_negative, positive
 
 DAY_S = 86_400.0
 MONTH_S = 730 * 3600.0
@@ -58,7 +58,7 @@ class Battery:
         return self.nominal_energy_j * self.self_discharge_per_month / MONTH_S
 
 
-def battery_life_s(battery: Battery, power_w: float) -> float:
+def battery_life_s(battery: Battery, power_w: Number) -> Number:
     """Return how long a battery supplies a mean power, in seconds.
 
     ``L = C V * usable * efficiency / (P + C V * self_discharge / 730 h)``.
@@ -74,12 +74,12 @@ def battery_life_s(battery: Battery, power_w: float) -> float:
     return battery.usable_energy_j / positive(drain_w, "power and self-discharge", "W")
 
 
-def battery_days(battery: Battery, power_w: float) -> float:
+def battery_days(battery: Battery, power_w: Number) -> Number:
     """Return `battery_life_s` in days of 86,400 s."""
     return battery_life_s(battery, power_w) / DAY_S
 
 
-def inferences_per_charge(battery: Battery, power_w: float, interval_s: float) -> float:
+def inferences_per_charge(battery: Battery, power_w: Number, interval_s: Number) -> Number:
     """Return how many inferences a charge lasts for, ``L / T``.
 
     Without self-discharge it is the usable energy over that of one interval, ``P T``.

@@ -8,7 +8,7 @@ from importlib.resources import files
 
 import yaml
 
-from hwnas.energy_metrics import fraction, not_negative, positive
+from hwnas.energy_metrics import Number, fraction, not_negative, positive
 
 JOULES_PER_KWH = 3.6e6
 
@@ -47,7 +47,7 @@ def carbon_intensity(country: str) -> CarbonIntensity:
     return table[country]
 
 
-def emissions_g(energy_j: float, g_per_kwh: float, charger_efficiency: float = 1.0) -> float:
+def emissions_g(energy_j: Number, g_per_kwh: float, charger_efficiency: float = 1.0) -> Number:
     """Return the greenhouse gas of an energy, ``E / 3.6e6 * g_per_kwh / efficiency``, in g CO2e.
 
     Of the electricity only; the device's making is not in it.
@@ -66,8 +66,8 @@ def emissions_g(energy_j: float, g_per_kwh: float, charger_efficiency: float = 1
 
 
 def electricity_cost(
-    energy_j: float, price_per_kwh: float, charger_efficiency: float = 1.0
-) -> float:
+    energy_j: Number, price_per_kwh: float, charger_efficiency: float = 1.0
+) -> Number:
     """Return the price of an energy, ``E / 3.6e6 * price / efficiency``, in the price's currency.
 
     Args:
@@ -83,7 +83,7 @@ def electricity_cost(
     )
 
 
-def _mains_kwh(energy_j: float, charger_efficiency: float) -> float:
+def _mains_kwh(energy_j: Number, charger_efficiency: float) -> Number:
     efficiency = fraction(charger_efficiency, "charger_efficiency")
     positive(efficiency, "charger_efficiency", "(a share)")
     return not_negative(energy_j, "energy", "J") / efficiency / JOULES_PER_KWH

@@ -5,6 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Number = TypeVar("Number", float, NDArray[np.float64])
+"""A number, or an array of them: formulas hold for either, element by element."""
 
 _SHARE_TOLERANCE = 1e-6  # shares are written with few digits
 
@@ -22,7 +29,7 @@ class Mode:
     power_w: float
 
 
-def inferences_per_joule(energy_j: float) -> float:
+def inferences_per_joule(energy_j: Number) -> Number:
     """Return how many inferences one joule pays for, ``1 / E``, in 1/J.
 
     A figure only means something beside the boundary of ``E``: above idle
@@ -92,17 +99,17 @@ def average_power_w(
 
 
 def periodic_power_w(
-    energy_j: float,
-    latency_s: float,
-    interval_s: float,
+    energy_j: Number,
+    latency_s: Number,
+    interval_s: Number,
     *,
     sleep_power_w: float = 0.0,
     event_energy_j: float = 0.0,
-) -> float:
+) -> Number:
     """Return the mean power of a device that wakes, infers and sleeps again, in watts.
 
-    A duty cycle of two modes: inferring, for the share ``t / T`` of the time at
-    ``E / t``, and sleeping; and one event in every interval, ``E_event / T``.
+    ``(E + E_event) / T + (1 - t / T) P_sleep``: a duty cycle of two modes, inferring for the
+    share ``t / T`` of the time and sleeping, with one event in every interval.
 
     Args:
         energy_j: Gross energy ``E`` of one inference, joules.
@@ -116,14 +123,16 @@ def periodic_power_w(
     """
     positive(latency_s, "latency", "s")
     share = latency_s / positive(interval_s, "interval", "s")
-    if share > 1:
+    if np.any(share > 1):
+        row = np.argmax(share)
         raise ValueError(
-            f"an inference every {interval_s:g} s: wanted at most that long for one. "
-            f"Got {latency_s:g} s. Choose a longer interval."
+            f"an inference every {np.ravel(interval_s)[row]:g} s: wanted at most that long for "
+            f"one. Got {np.ravel(latency_s)[row]:g} s. Choose a longer interval."
         )
-    power_w = not_negative(energy_j, "energy of an inference", "J") / latency_s
-    modes = (Mode(share, power_w), Mode(1 - share, sleep_power_w))
-    return average_power_w(modes, event_energy_j, 1 / interval_s)
+    spent_j = not_negative(energy_j, "energy of an inference", "J") + not_negative(
+        event_energy_j, "energy of an event", "J"
+    )
+    return spent_j / interval_s + (1 - share) * not_negative(sleep_power_w, "power", "W")
 
 
 def hottest_c(device_state: Mapping[str, object]) -> float | None:
@@ -162,26 +171,33 @@ def finite(value: float, name: str, unit: str) -> float:
     return value
 
 
-def positive(value: float, name: str, unit: str) -> float:
-    """Return a number above 0.
+def positive(value: Number, name: str, unit: str) -> Number:
+    """Return a number, or numbers, above 0.
 
     Raises:
-        ValueError: If it is not.
+        ValueError: If one is not.
     """
-    if not (math.isfinite(value) and value > 0):
-        raise ValueError(f"{name}: wanted more than 0 {unit}. Got {value:g}.")
+    if not np.all(np.isfinite(value) & (np.asarray(value) > 0)):
+        raise ValueError(f"{name}: wanted more than 0 {unit}. Got {_least(value):g}.")
     return value
 
 
-def not_negative(value: float, name: str, unit: str) -> float:
-    """Return a number that is 0 or more.
+def not_negative(value: Number, name: str, unit: str) -> Number:
+    """Return a number, or numbers, of 0 or more.
 
     Raises:
-        ValueError: If it is not.
+        ValueError: If one is not.
     """
-    if not (math.isfinite(value) and value >= 0):
-        raise ValueError(f"{name}: wanted at least 0 {unit}. Got {value:g}.")
+    if not np.all(np.isfinite(value) & (np.asarray(value) >= 0)):
+        raise ValueError(f"{name}: wanted at least 0 {unit}. Got {_least(value):g}.")
     return value
+
+
+def _least(value: float | NDArray[np.float64]) -> float:
+    """Return the least number that is finite, unless one is not."""
+    values = np.ravel(value)
+    strange = values[~np.isfinite(values)]
+    return float(strange[0] if len(strange) else values.min())
 
 
 def fraction(value: float, name: str) -> float:

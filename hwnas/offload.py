@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hwnas.energy_metrics import not_negative, positive
+from hwnas.energy_metrics import Number, not_negative, positive
 
 BYTES_PER_MB = 1e6
 
@@ -23,7 +23,7 @@ def offload_energy_j(payload_bytes: float, energy_per_mb_j: float) -> float:
     return payload / BYTES_PER_MB * not_negative(energy_per_mb_j, "radio energy", "J/MB")
 
 
-def offload_ratio(energy_j: float, payload_bytes: float, energy_per_mb_j: float) -> float:
+def offload_ratio(energy_j: Number, payload_bytes: float, energy_per_mb_j: float) -> Number:
     """Return energy of sending over energy of inferring here; above 1, the device wins.
 
     Args:
@@ -38,7 +38,7 @@ def offload_ratio(energy_j: float, payload_bytes: float, energy_per_mb_j: float)
     return offload_energy_j(payload_bytes, energy_per_mb_j) / here_j
 
 
-def break_even_bytes(energy_j: float, energy_per_mb_j: float) -> float:
+def break_even_bytes(energy_j: Number, energy_per_mb_j: float) -> Number:
     """Return the payload whose sending costs as much as inferring here, in bytes.
 
     ``1e6 * E / J_per_MB``: with more data than that per inference, the device wins,

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
+import numpy as np
+
 from hwnas.battery import battery_days, inferences_per_charge
 from hwnas.carbon import carbon_intensity, electricity_cost, emissions_g
-from hwnas.energy_metrics import inferences_per_joule, periodic_power_w
+from hwnas.energy_metrics import Number, inferences_per_joule, periodic_power_w
 from hwnas.offload import break_even_bytes, offload_ratio
 from hwnas.product_config import ProductConfig
 
 _MILLION = 1e6
 
 
-def product_costs(product: ProductConfig, energy_j: float, latency_s: float) -> dict[str, float]:
+def product_costs(product: ProductConfig, energy_j: Number, latency_s: Number) -> dict[str, Number]:
     """Return every cost of a product that its description allows, by metric.
 
     An inference that takes longer than the product's interval is followed by the next at
@@ -20,7 +24,7 @@ def product_costs(product: ProductConfig, energy_j: float, latency_s: float) -> 
 
     Args:
         product: What surrounds the network.
-        energy_j: Gross energy of one inference, joules.
+        energy_j: Gross energy of one inference, joules; of any number of networks.
         latency_s: Its time, seconds.
 
     Returns:
@@ -33,7 +37,7 @@ def product_costs(product: ProductConfig, energy_j: float, latency_s: float) -> 
     Raises:
         ValueError: If the energy or the time is negative or no number.
     """
-    interval_s = max(product.interval_s, latency_s)
+    interval_s = np.maximum(product.interval_s, latency_s)
     power_w = periodic_power_w(
         energy_j,
         latency_s,
@@ -77,9 +81,9 @@ def source_of(metric: str, product: ProductConfig) -> str | None:
 
 def product_ranges(
     product: ProductConfig,
-    energy_j: tuple[float, float, float],
-    latency_s: tuple[float, float, float],
-) -> dict[str, tuple[float, float, float]]:
+    energy_j: tuple[Number, Number, Number],
+    latency_s: tuple[Number, Number, Number],
+) -> dict[str, tuple[Number, Number, Number]]:
     """Return value, lower and upper end of every cost of a product.
 
     Costs are monotone in the energy, and in the latency by the sleep that it displaces:
@@ -96,5 +100,5 @@ def product_ranges(
     out = {}
     for name in value:
         all_three = [costs[name] for costs in (value, cheap, dear)]
-        out[name] = (value[name], min(all_three), max(all_three))
+        out[name] = (value[name], reduce(np.minimum, all_three), reduce(np.maximum, all_three))
     return out
