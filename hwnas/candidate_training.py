@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ class TrainingTask:
         stage_costs: Cost of each stage (predicted seconds), for exit thresholds.
         checkpoint: Where the weights go.
         judge_on_test: Whether to look at the test split; only for finalists.
+        keep_weights: Whether ``checkpoint`` is written.
     """
 
     architecture: Architecture
@@ -37,6 +39,7 @@ class TrainingTask:
     stage_costs: tuple[float, ...]
     checkpoint: Path
     judge_on_test: bool = False
+    keep_weights: bool = True
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,31 @@ class SplitResult:
 
 
 @dataclass(frozen=True)
+class LearningCurve:
+    """Validation accuracy, under the exit policy of the moment, during one training.
+
+    Args:
+        seed: Of the training.
+        epochs: When it was judged, ascending.
+        accuracy: One per entry of ``epochs``.
+        cpu_s: Processor seconds spent until then, one per entry of ``epochs``.
+    """
+
+    seed: int
+    epochs: tuple[int, ...]
+    accuracy: tuple[float, ...]
+    cpu_s: tuple[float, ...]
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> LearningCurve:
+        """Rebuild a curve from its JSON form."""
+        lists = {name: tuple(data[name]) for name in ("epochs", "accuracy", "cpu_s")}
+        return cls(int(data["seed"]), **lists)
+
+
+@dataclass(frozen=True)
 class TrainingOutcome:
-    """Result of a `TrainingTask`; a training that diverged is a value, not an exception.
+    """Result of a `TrainingTask`; a training that diverged or was halted is a value, too.
 
     Args:
         failure: Why there is no network, or ``None``.
@@ -70,6 +96,11 @@ class TrainingOutcome:
         test: On the test split, where the task asked for it.
         epochs: Trained.
         seconds: Wall-clock time of the training.
+        cpu_s: Processor seconds of the whole evaluation.
+        halted: Whether the training ended early, not being worth its cost. ``validation`` is
+            then that of the unfinished network, whose weights are not kept.
+        scorer: Registered name of what judged it; accuracies of one scorer compare.
+        curves: What was seen during the trainings, where a scorer looked; one per seed.
     """
 
     failure: str | None = None
@@ -78,6 +109,10 @@ class TrainingOutcome:
     test: SplitResult | None = None
     epochs: int = 0
     seconds: float = 0.0
+    cpu_s: float = 0.0
+    halted: bool = False
+    scorer: str = "full"
+    curves: tuple[LearningCurve, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready form."""
@@ -87,39 +122,75 @@ class TrainingOutcome:
     def from_dict(cls, data: Mapping[str, Any]) -> TrainingOutcome:
         """Rebuild an outcome from `to_dict`."""
         splits = {name: _split_result(data[name]) for name in ("validation", "test")}
-        return cls(**{**data, **splits, "thresholds": tuple(data["thresholds"])})
+        curves = tuple(map(LearningCurve.from_dict, data.get("curves", ())))
+        thresholds = tuple(data["thresholds"])
+        return cls(**{**data, **splits, "thresholds": thresholds, "curves": curves})
 
 
 def train_candidate(
-    task: TrainingTask, space: SearchSpace, dataset: Dataset, config: ExperimentConfig
+    task: TrainingTask,
+    space: SearchSpace,
+    dataset: Dataset,
+    config: ExperimentConfig,
+    *,
+    go_on: Callable[[int, nn.Module], bool] = lambda epoch, network: True,
 ) -> TrainingOutcome:
-    """Train an architecture, choose its exit thresholds, judge it, save its weights."""
-    from safetensors.torch import save
+    """Train an architecture, choose its exit thresholds, judge it, save its weights.
 
-    from hwnas.training import predict_logits, train
+    Args:
+        task: What to train.
+        space: Its search space.
+        dataset: To train and judge on.
+        config: Of the training and of the exits.
+        go_on: Asked after each epoch, with the number of those finished and the network,
+            which it must not change; the training is halted where the answer is no.
+    """
+    from hwnas.training import train
     from search_spaces.initialize import initialize_weights
 
+    began = time.process_time()
     network = space.build(task.architecture)
     initialize_weights(network, task.seed)
-    trained = train(network, dataset, config.training, task.seed)
-    if trained.diverged:
-        return TrainingOutcome(failure="training diverged: the loss is not finite")
-    validation_logits = predict_logits(network, dataset.validation.x)
-    policy = choose_thresholds(
-        validation_logits,
-        dataset.validation.y,
-        task.stage_costs,
-        config.early_exit.max_accuracy_drop,
+    trained = train(
+        network, dataset, config.training, task.seed, go_on=lambda epoch: go_on(epoch, network)
     )
-    weights = {k: v.contiguous().cpu() for k, v in network.state_dict().items()}
-    write_atomically(task.checkpoint, save(weights))
-    outcome = TrainingOutcome(
-        thresholds=policy.thresholds,
-        validation=judge(validation_logits, dataset.validation, policy.thresholds),
+    if trained.diverged:
+        outcome = TrainingOutcome(failure="training diverged: the loss is not finite")
+    else:
+        halted = trained.epochs < config.training.epochs
+        outcome = replace(judge_candidate(network, task, dataset, config), halted=halted)
+        if not halted:
+            save_weights(network, task)
+    return replace(
+        outcome,
         epochs=trained.epochs,
         seconds=trained.seconds,
+        cpu_s=time.process_time() - began,
     )
+
+
+def judge_candidate(
+    network: nn.Module, task: TrainingTask, dataset: Dataset, config: ExperimentConfig
+) -> TrainingOutcome:
+    """Choose exit thresholds on the validation split and judge a network under them."""
+    from hwnas.training import predict_logits
+
+    logits = predict_logits(network, dataset.validation.x)
+    policy = choose_thresholds(
+        logits, dataset.validation.y, task.stage_costs, config.early_exit.max_accuracy_drop
+    )
+    validation = judge(logits, dataset.validation, policy.thresholds)
+    outcome = TrainingOutcome(thresholds=policy.thresholds, validation=validation)
     return judge_on_test(outcome, network, dataset) if task.judge_on_test else outcome
+
+
+def save_weights(network: nn.Module, task: TrainingTask) -> None:
+    """Write a network's weights as safetensors, where the task wants them kept."""
+    from safetensors.torch import save
+
+    if task.keep_weights:
+        weights = {k: v.contiguous().cpu() for k, v in network.state_dict().items()}
+        write_atomically(task.checkpoint, save(weights))
 
 
 def judge(

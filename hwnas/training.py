@@ -42,7 +42,7 @@ def train(
     config: TrainingConfig,
     seed: int,
     *,
-    on_epoch: Callable[[int], None] = lambda epoch: None,
+    go_on: Callable[[int], bool] = lambda epoch: True,
 ) -> TrainingResult:
     """Train all exits of a network jointly on the training split, in place.
 
@@ -56,7 +56,8 @@ def train(
         dataset: Its training split is used.
         config: Settings.
         seed: Of batch order and augmentation.
-        on_epoch: Told of each finished epoch's number.
+        go_on: Asked after each epoch, with the number of those finished; training ends
+            where the answer is no. Until then it is what it would be without the question.
 
     References:
         Loshchilov & Hutter (2019), Decoupled Weight Decay Regularization,
@@ -88,7 +89,8 @@ def train(
         if not torch.isfinite(loss) or not _is_finite(network):
             diverged = True
             break
-        on_epoch(epoch + 1)
+        if not go_on(epoch + 1):
+            break
     network.to("cpu").eval()
     return TrainingResult(epoch + 1, time.perf_counter() - began, diverged)
 
@@ -97,13 +99,14 @@ def predict_logits(network: nn.Module, x: NDArray[np.float32]) -> tuple[NDArray[
     """Return the logits of every exit for samples ``(N, C, H, W)``, each ``(N, classes)``."""
     was_training = network.training
     network.eval()
+    device = next(network.parameters()).device
     batches = []
     with torch.inference_mode():
         for start in range(0, len(x), _EVALUATION_BATCH):
-            part = torch.from_numpy(x[start : start + _EVALUATION_BATCH])
+            part = torch.from_numpy(x[start : start + _EVALUATION_BATCH]).to(device)
             batches.append(network(part.contiguous(memory_format=torch.channels_last)))
     network.train(was_training)
-    return tuple(torch.cat(parts).numpy() for parts in zip(*batches, strict=True))
+    return tuple(torch.cat(parts).cpu().numpy() for parts in zip(*batches, strict=True))
 
 
 def _step(

@@ -81,14 +81,26 @@ def trained_weights(dataset: Dataset, seed: int, **settings: Any) -> dict[str, T
     return network.state_dict()
 
 
+class Epochs(list[int]):
+    """Keeps the epochs it is asked about, and goes on until ``last``."""
+
+    def __init__(self, last: int | None = None) -> None:
+        super().__init__()
+        self._last = last
+
+    def __call__(self, epoch: int) -> bool:
+        self.append(epoch)
+        return epoch != self._last
+
+
 def accuracies(network: nn.Module, split: Split) -> list[float]:
     return [float(np.mean(z.argmax(1) == split.y)) for z in predict_logits(network, split.x)]
 
 
 def test_every_exit_of_a_small_net_learns_digits_in_a_few_epochs(digits: Dataset) -> None:
     network = TwoExits()
-    epochs: list[int] = []
-    result = train(network, digits, TrainingConfig(epochs=5), 0, on_epoch=epochs.append)
+    epochs = Epochs()
+    result = train(network, digits, TrainingConfig(epochs=5), 0, go_on=epochs)
     early, final = accuracies(network, digits.test)
     assert final > 0.9
     assert early > 0.6
@@ -128,10 +140,31 @@ def test_the_data_set_is_left_as_it_was(digits: Dataset) -> None:
     assert digits.fingerprint == fingerprint
 
 
+def test_a_training_that_is_not_to_go_on_ends_there(digits: Dataset) -> None:
+    epochs = Epochs(last=2)
+    result = train(TwoExits(), digits, TrainingConfig(epochs=4), 0, go_on=epochs)
+    assert (result.epochs, result.diverged, epochs) == (2, False, [1, 2])
+
+
+def test_being_judged_after_each_epoch_changes_no_bit_of_a_training(digits: Dataset) -> None:
+    network = TwoExits()
+    train(
+        network,
+        digits,
+        TrainingConfig(epochs=3, augmentation=AUGMENTED),
+        5,
+        go_on=lambda epoch: len(predict_logits(network, digits.validation.x)) == 2,
+    )
+    judged = network.state_dict()
+    alone = TwoExits()
+    train(alone, digits, TrainingConfig(epochs=3, augmentation=AUGMENTED), 5)
+    assert all(torch.equal(judged[name], w) for name, w in alone.state_dict().items())
+
+
 def test_an_exploding_loss_is_reported_and_ends_the_training(digits: Dataset) -> None:
-    epochs: list[int] = []
+    epochs = Epochs()
     config = TrainingConfig(epochs=50, learning_rate=1e9)
-    result = train(TwoExits(), digits, config, 0, on_epoch=epochs.append)
+    result = train(TwoExits(), digits, config, 0, go_on=epochs)
     assert result.diverged
     assert result.epochs < 50
     assert epochs == list(range(1, result.epochs))
