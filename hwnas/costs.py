@@ -6,15 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
+from hwnas.cost_ranges import WORST_CASE, Range, mean_cost
+from hwnas.cost_table import CostTable
 from hwnas.early_exit import expected_cost
 from hwnas.errors import UserError
 from hwnas.objectives import Constraint
 from hwnas.product_config import ProductConfig
-from hwnas.product_costs import product_ranges
-from latency_predictors import EnergyRange, Prediction, learned_energy
-from latency_predictors.target_predictors import TargetPredictors
+from latency_predictors import EnergyRange, Prediction
+from latency_predictors.energy import learned_energies
+from latency_predictors.space_features import SpaceFeatures
+from latency_predictors.target_predictors import METRICS, TargetPredictors
 from search_spaces import Architecture, SearchSpace
+from search_spaces.encoding import encode
 from targets import EnergyModel
 
 
@@ -46,7 +51,7 @@ class ArchitectureCosts:
             return self.flash_bytes.mean
         if metric == "peak_ram_bytes":
             return self.peak_ram_bytes.mean
-        return self._mean(metric, exit_shares)[0]
+        return self._mean(metric, exit_shares).value
 
     def range_of(self, metric: str) -> tuple[float, float]:
         """Return a cost were every sample to leave at the first exit, and at the last."""
@@ -66,13 +71,8 @@ class ArchitectureCosts:
         if constraint.of_mean:
             shares = self._all_at_first if exit_shares is None else exit_shares
             return constraint.pessimistic(*self._mean(constraint.metric, shares))
-        return {
-            "worst_latency_s": self.latency_s.high,
-            "sustained_latency_s": self.latency_s.high,
-            "worst_energy_j": self.energy_j.high_j,
-            "flash_bytes": self.flash_bytes.high,
-            "peak_ram_bytes": self.peak_ram_bytes.high,
-        }[constraint.metric]
+        worst: Prediction | EnergyRange = getattr(self, WORST_CASE[constraint.metric])
+        return worst.high_j if isinstance(worst, EnergyRange) else worst.high
 
     def violations(
         self, constraints: Sequence[Constraint], exit_shares: Sequence[float] | None = None
@@ -93,28 +93,20 @@ class ArchitectureCosts:
     def _all_at_first(self) -> list[float]:
         return [1.0, *[0.0] * (len(self.stage_latency_s) - 1)]
 
-    def _mean(self, metric: str, exit_shares: Sequence[float]) -> tuple[float, float, float]:
-        """Return value, lower and upper end of a cost that is a mean over the exits."""
+    def _mean(self, metric: str, exit_shares: Sequence[float]) -> Range[float]:
+        """Return a cost that is a mean over the exits."""
         times, energies = self.stage_latency_s, self.stage_energy_j
-        latency = (
+        latency = Range(
             expected_cost(exit_shares, [p.mean for p in times]),
             expected_cost(exit_shares, [p.low for p in times]),
             expected_cost(exit_shares, [p.high for p in times]),
         )
-        if metric == "latency_s":
-            return latency
-        energy = (
+        energy = Range(
             expected_cost(exit_shares, [e.energy_j for e in energies]),
             expected_cost(exit_shares, [e.low_j for e in energies]),
             expected_cost(exit_shares, [e.high_j for e in energies]),
         )
-        if metric == "energy_j":
-            return energy
-        if metric == "inferences_per_joule":
-            return 1 / energy[0], 1 / energy[2], 1 / energy[1]
-        if self.product is None:
-            raise KeyError(metric)
-        return product_ranges(self.product, energy, latency)[metric]
+        return mean_cost(metric, latency, energy, self.product)
 
     def is_feasible(self, constraints: Sequence[Constraint]) -> bool:
         """Return whether the pessimistic ends meet every limit on costs that can be known."""
@@ -139,38 +131,60 @@ class CostModel:
         product: ProductConfig | None = None,
     ) -> None:
         self._space = space
+        self._features = SpaceFeatures(space)
         self._predictors = predictors
         self._energy_model = energy_model
         self._product = product
 
     def predict(self, architectures: Sequence[Architecture]) -> list[ArchitectureCosts]:
-        """Predict the costs of each architecture."""
-        graphs = [tuple(s.workloads for s in self._space.stages(a)) for a in architectures]
-        out = []
-        for costs in self._predictors.predict(graphs):
-            energy = tuple(
-                learned_energy(p, self._predictors.energy_provenance, self._energy_model)
-                for p in costs.stage_energy_j
+        """Predict the costs of each architecture.
+
+        Raises:
+            UnknownWorkloadError: If one holds an operator not calibrated.
+            ValueError: If one is none of the space.
+        """
+        table = self.predict_encodings(encode(self._space, architectures))
+        latencies = table.stages["latency_s"].to_list()
+        energies = [_energy_range(p) for p in table.stages["energy_j"].to_list()]
+        latency, energy, flash, ram = (table.paths[name].to_list() for name in METRICS)
+        ends = [*table.first[1:].tolist(), len(latencies)]
+        return [
+            ArchitectureCosts(
+                tuple(latencies[start:end]),
+                tuple(energies[start:end]),
+                latency[row],
+                _energy_range(energy[row]),
+                flash[row],
+                ram[row],
+                self._product,
             )
-            out.append(
-                ArchitectureCosts(
-                    costs.stage_latency_s,
-                    energy,
-                    costs.latency_s,
-                    total_energy(energy),
-                    costs.flash_bytes,
-                    costs.peak_ram_bytes,
-                    self._product,
-                )
+            for row, (start, end) in enumerate(zip(table.first.tolist(), ends, strict=True))
+        ]
+
+    def predict_encodings(
+        self, encodings: NDArray[np.intp], metrics: Sequence[str] = METRICS
+    ) -> CostTable:
+        """Predict the costs of many architectures, as arrays.
+
+        Args:
+            encodings: Shape ``(n, d)``: see `search_spaces.encoding.encode`; canonical or not.
+            metrics: Which of `METRICS`: fewer take less time.
+
+        Raises:
+            UnknownWorkloadError, ValueError: As `predict`.
+        """
+        stages, first = self._predictors.predict_encoded_stages(
+            self._features, encodings, metrics=metrics
+        )
+        if "energy_j" in stages:
+            stages["energy_j"] = learned_energies(
+                stages["energy_j"], self._predictors.energy_provenance, self._energy_model
             )
-        return out
+        return CostTable(stages, first, self._product)
 
 
-def total_energy(parts: Sequence[EnergyRange]) -> EnergyRange:
-    """Add energies; their errors may be shared, so that ranges add, too."""
-    return EnergyRange(
-        sum(p.energy_j for p in parts), sum(p.low_j for p in parts), sum(p.high_j for p in parts)
-    )
+def _energy_range(prediction: Prediction) -> EnergyRange:
+    return EnergyRange(prediction.mean, prediction.low, prediction.high)
 
 
 def feasible(

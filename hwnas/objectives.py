@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from hwnas.energy_metrics import Number
+
 if TYPE_CHECKING:
     from hwnas.config import ConstraintsConfig, ExperimentConfig, ObjectiveName
     from hwnas.product_config import ProductConfig
@@ -86,12 +88,12 @@ class Constraint:
         """Whether predicted costs settle it."""
         return self.is_on_costs and not self.of_mean
 
-    def pessimistic(self, value: float, low: float | None, high: float | None) -> float:
+    def pessimistic(self, value: Number, low: Number | None, high: Number | None) -> Number:
         """Return which of a metric's value and ends this limit judges."""
         end = low if self.is_minimum else high
         return value if end is None or not self.is_on_costs else end
 
-    def violation(self, value: float) -> float:
+    def violation(self, value: Number) -> Number:
         """Return ``value / bound - 1``, negated for a lower limit; at most 0 where it is met."""
         excess = value / self.bound - 1
         return -excess if self.is_minimum else excess

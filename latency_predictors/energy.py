@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from search_spaces import total_bytes_moved, total_macs
 
 if TYPE_CHECKING:
-    from latency_predictors._types import Graph, Prediction
+    from latency_predictors._types import Graph, Prediction, Predictions
     from targets import EnergyModel, Provenance
 
 
@@ -68,5 +68,18 @@ def learned_energy(
             knows them no better than the model does: its uncertainty is added.
         model: Of the target.
     """
-    blur = model.relative_uncertainty if provenance == "modelled" else 0.0
+    blur = _blur(provenance, model)
     return EnergyRange(prediction.mean, prediction.low * (1 - blur), prediction.high * (1 + blur))
+
+
+def learned_energies(
+    predictions: Predictions, provenance: Provenance, model: EnergyModel
+) -> Predictions:
+    """Return learned energies with their ranges: see `learned_energy`."""
+    blur = _blur(provenance, model)
+    low, high = predictions.low * (1 - blur), predictions.high * (1 + blur)
+    return replace(predictions, low=low, high=high)
+
+
+def _blur(provenance: Provenance, model: EnergyModel) -> float:
+    return model.relative_uncertainty if provenance == "modelled" else 0.0

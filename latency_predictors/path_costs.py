@@ -8,6 +8,18 @@ from numpy.typing import NDArray
 from latency_predictors._types import Predictions
 
 
+def of_paths(metric: str, stages: Predictions, first: NDArray[np.intp]) -> Predictions:
+    """Return what the path through all stages of each network costs.
+
+    Args:
+        metric: ``peak_ram_bytes``, which is the `largest` of a path's, or one of which a path
+            takes the `total`.
+        stages: Of m stages, those of one path in a row.
+        first: Shape ``(n,)``: where each path begins, ascending from 0.
+    """
+    return (largest if metric == "peak_ram_bytes" else total)(stages, first)
+
+
 def total(stages: Predictions, first: NDArray[np.intp]) -> Predictions:
     """Add the stages of each path, their errors taken as fully correlated (the cautious case).
 

@@ -15,7 +15,7 @@ from latency_predictors._types import Graph, Prediction, Predictions
 from latency_predictors.conformal import CONFIDENCE
 from latency_predictors.energy_predictor import EnergyPredictor
 from latency_predictors.observed import Observed, observed_features, observed_graphs
-from latency_predictors.path_costs import joined, largest, total
+from latency_predictors.path_costs import joined, of_paths
 from latency_predictors.prior_residual import PriorResidualPredictor
 from latency_predictors.space_features import SpaceFeatures
 from latency_predictors.transfer import KIND, CostModel, TransferPredictor
@@ -129,7 +129,7 @@ class TargetPredictors:
         ends = np.cumsum([len(graphs) for graphs in architectures])
         first = np.array([0, *ends[:-1]])
         latency, energy = (stages[name].to_list() for name in ("latency_s", "energy_j"))
-        paths = (_of_paths(name, stages[name], first).to_list() for name in METRICS)
+        paths = (of_paths(name, stages[name], first).to_list() for name in METRICS)
         return [
             self._costs(tuple(latency[start:end]), tuple(energy[start:end]), *path)
             for start, end, *path in zip(first, ends, *paths, strict=True)
@@ -158,16 +158,45 @@ class TargetPredictors:
             ValueError: If the clock is missing, the predictors know none, or an encoding is
                 none of the space.
         """
+        stages, first = self.predict_encoded_stages(features, encodings, relative_clock, metrics)
+        return {name: of_paths(name, predictions, first) for name, predictions in stages.items()}
+
+    def predict_encoded_stages(
+        self,
+        features: SpaceFeatures,
+        encodings: Encodings,
+        relative_clock: float | None = None,
+        metrics: Sequence[str] = METRICS,
+    ) -> tuple[dict[str, Predictions], NDArray[np.intp]]:
+        """Predict the costs of every stage of many architectures.
+
+        Args:
+            features: As for `predict_encodings`.
+            encodings: Shape ``(n, d)``, likewise.
+            relative_clock: As for `predict`.
+            metrics: Which of `METRICS`.
+
+        Returns:
+            Per metric, predictions of m stages in the order of the architectures and of
+            execution; and shape ``(n,)``: where the stages of each architecture begin.
+
+        Raises:
+            UnknownWorkloadError, ValueError: As `predict_encodings`.
+        """
         self._check_clock(relative_clock)
         parts: dict[str, list[Predictions]] = {name: [] for name in metrics}
+        n_stages = []
         for start in range(0, max(len(encodings), 1), _ROWS):
-            graphs, owners = features.of(encodings[start : start + _ROWS])
+            chunk = encodings[start : start + _ROWS]
+            graphs, owners = features.of(chunk)
             clocks = None if relative_clock is None else [relative_clock] * len(graphs)
-            first = np.flatnonzero(np.diff(owners, prepend=-1))
             stages = self.predict_stages(observed_features(graphs, clocks), metrics)
             for name, predictions in stages.items():
-                parts[name].append(_of_paths(name, predictions, first))
-        return {name: joined(of_metric) for name, of_metric in parts.items()}
+                parts[name].append(predictions)
+            n_stages.append(np.bincount(owners, minlength=len(chunk)))
+        ends = np.cumsum(np.concatenate(n_stages))
+        first = np.concatenate([np.zeros(1, dtype=np.intp), ends[:-1]])[: len(encodings)]
+        return {name: joined(of_metric) for name, of_metric in parts.items()}, first
 
     def predict_stages(
         self, observed: Observed, metrics: Sequence[str] = METRICS
@@ -281,7 +310,3 @@ def _predictor(metric: str, state: Mapping[str, Any]) -> CostModel:
     if state.get("kind") == KIND:
         return TransferPredictor.from_dict(state)
     return PriorResidualPredictor.from_dict(state)
-
-
-def _of_paths(metric: str, stages: Predictions, first: NDArray[np.intp]) -> Predictions:
-    return (largest if metric == "peak_ram_bytes" else total)(stages, first)

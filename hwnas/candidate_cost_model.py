@@ -1,0 +1,70 @@
+"""Costs and limits of arrays of candidates, as samplers want them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwnas.cost_ranges import WORST_CASE
+from hwnas.cost_table import SIZES, Exit
+from hwnas.costs import CostModel
+from hwnas.objectives import Constraint, Objective
+from hwnas.samplers.candidate_costs import CandidateCosts
+from latency_predictors.target_predictors import METRICS
+
+_PRIOR_EXIT: Exit = "last"
+# where no limit is set, as far from one as a cost can be
+_NO_LIMIT = -1.0
+
+
+class CandidateCostModel:
+    """A `CostFunction` of a search: predicts candidates from their encodings.
+
+    Args:
+        cost_model: Of the space on the target.
+        objectives: What to optimize; accuracy is not known.
+        constraints: Limits; those on accuracy are left out.
+    """
+
+    def __init__(
+        self,
+        cost_model: CostModel,
+        objectives: Sequence[Objective],
+        constraints: Sequence[Constraint],
+    ) -> None:
+        self._cost_model = cost_model
+        self._objectives = tuple(objectives)
+        self.constraints = tuple(c for c in constraints if c.is_on_costs)
+        self._metrics = _needed(self._objectives, self.constraints)
+
+    def __call__(self, encodings: NDArray[np.intp]) -> CandidateCosts:
+        """Predict the costs of n candidates.
+
+        Args:
+            encodings: Shape ``(n, d)``: see `search_spaces.encoding.encode`; canonical or not.
+
+        Raises:
+            UnknownWorkloadError: If one holds an operator not calibrated.
+            ValueError: If an encoding is none of the space.
+        """
+        table = self._cost_model.predict_encodings(encodings, self._metrics)
+        values = np.full((len(table), len(self._objectives)), np.nan)
+        log_stds = values.copy()
+        for column, objective in enumerate(self._objectives):
+            if objective.name != "accuracy":
+                values[:, column] = table.value(objective.metric, _PRIOR_EXIT)
+                log_stds[:, column] = table.log_std(objective.metric, _PRIOR_EXIT)
+        violations = [c.violation(table.judged(c)) for c in self.constraints]
+        worst = np.max(violations, axis=0) if violations else np.full(len(table), _NO_LIMIT)
+        return CandidateCosts(values, log_stds, worst)
+
+
+def _needed(objectives: Sequence[Objective], constraints: Sequence[Constraint]) -> list[str]:
+    """Return the predictors that objectives and limits follow from."""
+    wanted = {o.metric for o in objectives if o.name != "accuracy"}
+    wanted |= {WORST_CASE.get(c.metric, c.metric) for c in constraints}
+    if wanted - {"latency_s", *SIZES}:
+        wanted |= {"latency_s", "energy_j"}
+    return [name for name in METRICS if name in wanted]
