@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.cost_ranges import WORST_CASE
-from hwnas.cost_table import SIZES, Exit
+from hwnas.cost_table import Exit
 from hwnas.costs import CostModel
 from hwnas.objectives import Constraint, Objective
 from hwnas.samplers.candidate_costs import CandidateCosts
@@ -65,6 +65,6 @@ def _needed(objectives: Sequence[Objective], constraints: Sequence[Constraint]) 
     """Return the predictors that objectives and limits follow from."""
     wanted = {o.metric for o in objectives if o.name != "accuracy"}
     wanted |= {WORST_CASE.get(c.metric, c.metric) for c in constraints}
-    if wanted - {"latency_s", *SIZES}:
+    if wanted - set(METRICS):
         wanted |= {"latency_s", "energy_j"}
     return [name for name in METRICS if name in wanted]

@@ -19,8 +19,7 @@ from latency_predictors.path_costs import of_paths
 Array: TypeAlias = NDArray[np.float64]
 Exit: TypeAlias = Literal["first", "last"]
 
-SIZES = ("flash_bytes", "peak_ram_bytes")
-"""Metrics that do not depend on where samples leave."""
+_SIZES = ("flash_bytes", "peak_ram_bytes")  # wherever samples leave
 
 
 @dataclass(frozen=True)
@@ -53,8 +52,6 @@ class CostTable:
             metric: Of an objective.
             exit_taken: The first exit of every network, or the last.
         """
-        if metric in SIZES:
-            return self.paths[metric].mean
         return self._mean(metric, exit_taken).value
 
     def log_std(self, metric: str, exit_taken: Exit) -> Array:
@@ -63,7 +60,7 @@ class CostTable:
         What follows from the energy is as sure as energies one deviation above and below
         make it. The error that modelled energies share is left out: it favours none.
         """
-        if metric in (*SIZES, "latency_s", "energy_j"):
+        if metric in self.stages:
             return self._log_std(metric, exit_taken)
         time, energy = self._leaving("latency_s", exit_taken), self._leaving("energy_j", exit_taken)
         factor = np.exp(self._log_std("energy_j", exit_taken))
@@ -83,6 +80,8 @@ class CostTable:
         return self.paths[WORST_CASE[constraint.metric]].high
 
     def _mean(self, metric: str, exit_taken: Exit) -> Range[Array]:
+        if metric in self.stages:
+            return self._leaving(metric, exit_taken)
         latency, energy = (self._leaving(m, exit_taken) for m in ("latency_s", "energy_j"))
         return mean_cost(metric, latency, energy, self.product)
 
@@ -97,6 +96,6 @@ class CostTable:
     def _of_exit(
         self, metric: str, exit_taken: Exit
     ) -> tuple[Predictions, NDArray[np.intp] | slice]:
-        if exit_taken == "first" and metric not in SIZES:
+        if exit_taken == "first" and metric not in _SIZES:
             return self.stages[metric], self.first
         return self.paths[metric], slice(None)
