@@ -158,9 +158,10 @@ def train_candidate(
         outcome = TrainingOutcome(failure="training diverged: the loss is not finite")
     else:
         halted = trained.epochs < config.training.epochs
-        outcome = replace(judge_candidate(network, task, dataset, config), halted=halted)
+        outcome = judge_candidate(network, task, dataset, config)
         if not halted:
             save_weights(network, task)
+        outcome = replace(outcome, halted=halted)
     return replace(
         outcome,
         epochs=trained.epochs,
@@ -172,16 +173,23 @@ def train_candidate(
 def judge_candidate(
     network: nn.Module, task: TrainingTask, dataset: Dataset, config: ExperimentConfig
 ) -> TrainingOutcome:
-    """Choose exit thresholds on the validation split and judge a network under them."""
+    """Judge a network whose weights are final, on the splits that the task asks for."""
+    thresholds, validation = judge_on_validation(network, task, dataset, config)
+    outcome = TrainingOutcome(thresholds=thresholds, validation=validation)
+    return judge_on_test(outcome, network, dataset) if task.judge_on_test else outcome
+
+
+def judge_on_validation(
+    network: nn.Module, task: TrainingTask, dataset: Dataset, config: ExperimentConfig
+) -> tuple[tuple[float, ...], SplitResult]:
+    """Return exit thresholds chosen on the validation split, and how a network does there."""
     from hwnas.training import predict_logits
 
     logits = predict_logits(network, dataset.validation.x)
     policy = choose_thresholds(
         logits, dataset.validation.y, task.stage_costs, config.early_exit.max_accuracy_drop
     )
-    validation = judge(logits, dataset.validation, policy.thresholds)
-    outcome = TrainingOutcome(thresholds=policy.thresholds, validation=validation)
-    return judge_on_test(outcome, network, dataset) if task.judge_on_test else outcome
+    return policy.thresholds, judge(logits, dataset.validation, policy.thresholds)
 
 
 def save_weights(network: nn.Module, task: TrainingTask) -> None:

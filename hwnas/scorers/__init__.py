@@ -1,0 +1,9 @@
+"""What accuracy an architecture gets, and at what cost: scorers behind one interface.
+
+Importing this package loads no torch.
+"""
+
+from hwnas.scorers._registry import create, names
+from hwnas.scorers._types import AccuracyScorer, Rungs, ScoringContext
+
+__all__ = ["AccuracyScorer", "Rungs", "ScoringContext", "create", "names"]

@@ -1,0 +1,48 @@
+"""Accuracy scorers by name; third parties add theirs through the entry-point group."""
+
+from __future__ import annotations
+
+import difflib
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+from hwnas.errors import UserError
+from hwnas.scorers._types import AccuracyScorer, ScoringContext
+
+ENTRY_POINTS = "hwnas.accuracy_scorers"
+_BUILT_IN = {
+    "full": "hwnas.scorers.full:FullTraining",
+    "halving": "hwnas.scorers.halving:SuccessiveHalving",
+}
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all registered scorers, sorted."""
+    return tuple(sorted({*_BUILT_IN, *(e.name for e in entry_points(group=ENTRY_POINTS))}))
+
+
+def create(name: str, context: ScoringContext) -> AccuracyScorer:
+    """Create a scorer.
+
+    Args:
+        name: Registered name.
+        context: What it works with.
+
+    Raises:
+        UserError: If there is no such scorer, or it cannot serve this search.
+    """
+    scorer: AccuracyScorer = _load(name)(context)
+    return scorer
+
+
+def _load(name: str) -> Any:
+    if name in _BUILT_IN:
+        module, _, attribute = _BUILT_IN[name].partition(":")
+        return getattr(import_module(module), attribute)
+    for entry in entry_points(group=ENTRY_POINTS, name=name):
+        return entry.load()
+    known = names()
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise UserError(f"accuracy.scorer: unknown scorer {name!r}.{hint} Known: {', '.join(known)}.")
