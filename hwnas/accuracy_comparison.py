@@ -70,10 +70,10 @@ class Standing:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Standing:
-        """Rebuild a standing from `to_dict`."""
+        """Rebuild a standing from `to_dict`, or from an older document without it."""
         return cls(
-            tuple(AccuracyComparison(**item) for item in data["better_than"]),
-            tuple(AccuracyComparison(**item) for item in data["ties_with"]),
+            tuple(AccuracyComparison(**item) for item in data.get("better_than", ())),
+            tuple(AccuracyComparison(**item) for item in data.get("ties_with", ())),
         )
 
 

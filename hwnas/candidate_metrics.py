@@ -24,7 +24,8 @@ _P99_DRAWS = 20_000
 
 def measured_candidate(
     evaluated: Evaluated,
-    outcomes: Sequence[TrainingOutcome],
+    searched: TrainingOutcome,
+    retrained: Sequence[TrainingOutcome],
     deployment: Deployment,
     measured: MeasuredArchitecture,
     costs: ArchitectureCosts,
@@ -36,8 +37,9 @@ def measured_candidate(
 
     Args:
         evaluated: Its trial.
-        outcomes: Of its trainings: one from the search, or one per seed of a
-            finalist. Accuracies are means over them.
+        searched: Outcome of the trial's training, by which the architecture was chosen.
+        retrained: Outcomes of a finalist's later trainings, one per seed; empty for others.
+            Where there are any, accuracies are means over them: none was chosen by.
         deployment: The network deployed and its exit policy, which decides the
             expected costs. Which seed is deployed is fixed beforehand, not chosen.
         measured: One measurement per stage.
@@ -48,7 +50,7 @@ def measured_candidate(
     """
     shares = deployment.exit_shares
     metrics = {
-        **accuracy_metrics(outcomes),
+        **accuracy_metrics(searched, retrained),
         **latency_metrics(measured, shares, costs),
         **_with_prediction(energy_metrics(measured, shares, energy_model), costs, shares),
         **size_metrics(measured, costs),
@@ -75,29 +77,42 @@ def _with_prediction(
     }
 
 
-def accuracy_metrics(outcomes: Sequence[TrainingOutcome]) -> dict[str, Metric]:
-    """Return validation accuracy (chosen by) and test accuracy (judged by), where known."""
+def accuracy_metrics(
+    searched: TrainingOutcome, retrained: Sequence[TrainingOutcome]
+) -> dict[str, Metric]:
+    """Return test accuracy (judged by) and validation accuracy (chosen by), where known.
+
+    The architecture was chosen by the validation accuracy of its training in the search,
+    which says so, and which stands beside that of later trainings where there are any.
+    """
+    outcomes = retrained or [searched]
     metrics = {}
-    for name, split in (("accuracy", "test"), ("validation_accuracy", "validation")):
-        results: list[SplitResult] = [r for o in outcomes if (r := getattr(o, split))]
-        if not results:
-            continue
-        accuracies = [r.accuracy for r in results]
-        n = results[0].n
-        low, high = (
-            mean_accuracy_interval(accuracies, n)
-            if len(results) > 1
-            else wilson_interval(round(accuracies[0] * n), n)
-        )
-        metrics[name] = Metric(
-            float(np.mean(accuracies)),
-            "measured",
-            low,
-            high,
-            seeds=len(results),
-            split=split,
-        )
+    if tests := [o.test for o in outcomes if o.test]:
+        metrics["accuracy"] = _accuracy(tests, "test")
+    if validations := [o.validation for o in outcomes if o.validation]:
+        metrics["validation_accuracy"] = _accuracy(validations, "validation", not retrained)
+    if retrained and searched.validation:
+        metrics["search_validation_accuracy"] = _accuracy([searched.validation], "validation", True)
     return metrics
+
+
+def _accuracy(results: Sequence[SplitResult], split: str, selected: bool = False) -> Metric:
+    accuracies = [r.accuracy for r in results]
+    n = results[0].n
+    low, high = (
+        mean_accuracy_interval(accuracies, n)
+        if len(results) > 1
+        else wilson_interval(round(accuracies[0] * n), n)
+    )
+    return Metric(
+        float(np.mean(accuracies)),
+        "measured",
+        low,
+        high,
+        seeds=len(results),
+        split=split,
+        selected=selected or None,
+    )
 
 
 def latency_metrics(

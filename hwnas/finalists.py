@@ -1,14 +1,23 @@
-"""After the study: measure the front on the target, retrain the finalists, judge the front."""
+"""After the study: measure the front on the target, retrain the finalists, judge the front.
+
+No choice sees the test split. Architectures, exit thresholds, finalists and front members are
+chosen by the validation split and by costs; which seed is deployed is fixed beforehand. The test
+split tells how accurate what was chosen is, and which finalists differ.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
+from hwnas.accuracy_comparison import Standing, compare_all
+from hwnas.bits import unpack_bits
 from hwnas.candidate_metrics import measured_candidate
 from hwnas.candidate_training import (
     TrainingOutcome,
@@ -52,13 +61,37 @@ def measured_front(context: SearchContext, trainers: TrainingPool) -> ParetoFron
     chosen = front.members or front.candidates
     losses = context.scale.losses(np.array([c.values(context.objectives) for c in chosen]))
     picked = [chosen[i] for i in spread_members(losses, context.config.finalists.count)]
-    for arch_id, outcomes in _retrain(context, trainers, picked).items():
+    retrained = _retrain(context, trainers, picked)
+    for arch_id, outcomes in retrained.items():
         measuring.replace_training(arch_id, outcomes)
-    return _front_of(context, measuring.candidates())
+    standings = compare_all(_correct_on_test(retrained))
+    return _front_of(
+        context,
+        [
+            replace(c, standing=standings.get(c.architecture.arch_id, Standing()))
+            for c in measuring.candidates()
+        ],
+    )
 
 
 def _front_of(context: SearchContext, candidates: Sequence[Candidate]) -> ParetoFront:
     return ParetoFront.of(candidates, context.objectives, context.constraints, context.scale)
+
+
+def _correct_on_test(
+    retrained: Mapping[str, Mapping[int, TrainingOutcome]],
+) -> dict[str, NDArray[np.bool_]]:
+    """Return which test samples each finalist's networks got right, ``(seeds, n)``.
+
+    Only of those with several seeds: how far one network tells of its architecture is not known.
+    """
+    correct = {}
+    for arch_id, outcomes in retrained.items():
+        tests = [o.test for o in outcomes.values() if o.test]
+        rows = [unpack_bits(t.correct, t.n) for t in tests if t.correct is not None]
+        if len(rows) > 1:
+            correct[arch_id] = np.stack(rows)
+    return correct
 
 
 def _accurate_enough(context: SearchContext) -> list[Evaluated]:
@@ -117,8 +150,9 @@ class _FrontMeasurement:
             return
         seed, first = next(iter(outcomes.items()))
         checkpoint = self._context.run.checkpoint(arch_id, seed)
+        searched = TrainingOutcome.from_dict(self._evaluated[arch_id].result)
         self._candidates[arch_id] = self._candidate(
-            arch_id, list(outcomes.values()), _deployment(checkpoint, seed, first)
+            arch_id, searched, list(outcomes.values()), _deployment(checkpoint, seed, first)
         )
 
     def _unmeasured_on_front(self) -> list[str]:
@@ -173,15 +207,20 @@ class _FrontMeasurement:
         outcome = judge_on_test(outcome, network, context.dataset)
         seed = context.training_seed(evaluated.number)
         deployment = _deployment(context.run.checkpoint(arch_id), seed, outcome)
-        self._candidates[arch_id] = self._candidate(arch_id, [outcome], deployment)
+        self._candidates[arch_id] = self._candidate(arch_id, outcome, [], deployment)
 
     def _candidate(
-        self, arch_id: str, outcomes: Sequence[TrainingOutcome], deployment: Deployment
+        self,
+        arch_id: str,
+        searched: TrainingOutcome,
+        retrained: Sequence[TrainingOutcome],
+        deployment: Deployment,
     ) -> Candidate:
         context, evaluated = self._context, self._evaluated[arch_id]
         return measured_candidate(
             evaluated,
-            outcomes,
+            searched,
+            retrained,
             deployment,
             self._measured[arch_id],
             context.costs.predict([evaluated.architecture])[0],

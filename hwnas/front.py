@@ -5,18 +5,19 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from hwnas.accuracy_comparison import Standing
 from hwnas.objectives import Constraint, Objective
 from hwnas.pareto import ObjectiveScale, is_non_dominated
 from search_spaces import Architecture
 from targets import Boundary, Provenance
 
 _CSV_PARTS = (
-    *("low", "high", "predicted", "provenance"),
+    *("low", "high", "predicted", "provenance", "seeds", "selected"),
     *("boundary", "voltage_v", "bandwidth_hz", "note"),
 )
 
@@ -34,6 +35,8 @@ class Metric:
         boundary: What an energy includes.
         seeds: Trainings an accuracy is the mean of.
         split: Which samples an accuracy was judged on.
+        selected: True where the candidate was chosen by this very number, which makes it
+            optimistic: of many trainings the lucky ones are chosen.
         flags: Doubts about the measurements behind it, separated by commas.
         voltage_v: Supply voltage, that a current is stated at.
         bandwidth_hz: Of the meter that saw a peak: shorter ones are flattened.
@@ -48,6 +51,7 @@ class Metric:
     boundary: Boundary | None = None
     seeds: int | None = None
     split: str | None = None
+    selected: bool | None = None
     flags: str | None = None
     voltage_v: float | None = None
     bandwidth_hz: float | None = None
@@ -105,7 +109,8 @@ class Candidate:
         metrics: By name, such as ``latency_s``.
         deployment: The trained network behind the metrics.
         feasible: Whether the pessimistic ends of what was measured meet every limit.
-        on_front: Whether no other feasible candidate dominates it.
+        on_front: Whether no other feasible candidate dominates it, see `ParetoFront.of`.
+        standing: Whom it is more accurate than and tied with, on the test split.
     """
 
     number: int
@@ -114,10 +119,15 @@ class Candidate:
     deployment: Deployment
     feasible: bool = True
     on_front: bool = False
+    standing: Standing = field(default_factory=Standing)
 
     def values(self, objectives: Sequence[Objective]) -> list[float]:
         """Return the objectives' values in their order."""
         return [self.metrics[o.metric].value for o in objectives]
+
+    def is_confirmed(self, objectives: Sequence[Objective]) -> bool:
+        """Return whether no objective's value is one that the candidate was chosen by."""
+        return not any(self.metrics[o.metric].selected for o in objectives)
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready form."""
@@ -129,6 +139,7 @@ class Candidate:
             "on_front": self.on_front,
             "deployment": asdict(self.deployment),
             "metrics": {name: metric.to_dict() for name, metric in self.metrics.items()},
+            **self.standing.to_dict(),
         }
 
     @classmethod
@@ -141,6 +152,7 @@ class Candidate:
             deployment=Deployment.from_dict(data["deployment"]),
             feasible=bool(data["feasible"]),
             on_front=bool(data["on_front"]),
+            standing=Standing.from_dict(data),
         )
 
 
@@ -166,26 +178,18 @@ class ParetoFront:
         constraints: Sequence[Constraint],
         scale: ObjectiveScale,
     ) -> ParetoFront:
-        """Judge measured candidates: feasible by pessimistic ends, on the front or dominated."""
-        judged = []
-        for candidate in candidates:
-            judged.append((candidate, all(_meets(candidate, c) for c in constraints)))
-        inside = [c for c, feasible in judged if feasible]
-        best: set[str] = set()
-        if inside:
-            values = np.array([c.values(objectives) for c in inside])
-            keep = is_non_dominated(scale.losses(values))
-            best = {c.architecture.arch_id for c, k in zip(inside, keep, strict=True) if k}
+        """Judge measured candidates: feasible by pessimistic ends, on the front or dominated.
+
+        Values that chose a candidate are optimistic, and others are not. So candidates whose
+        values were confirmed are dominated by one another alone; those whose were not, by
+        any. Whoever compares within a kind compares numbers of one standing.
+        """
+        feasible = [all(_meets(c, limit) for limit in constraints) for c in candidates]
+        inside = [c for c, meets in zip(candidates, feasible, strict=True) if meets]
+        best = {c.architecture.arch_id for c in _non_dominated(inside, objectives, scale)}
         marked = [
-            Candidate(
-                c.number,
-                c.architecture,
-                c.metrics,
-                c.deployment,
-                feasible,
-                feasible and c.architecture.arch_id in best,
-            )
-            for c, feasible in judged
+            replace(c, feasible=meets, on_front=meets and c.architecture.arch_id in best)
+            for c, meets in zip(candidates, feasible, strict=True)
         ]
         marked.sort(key=lambda c: (not c.on_front, not c.feasible, c.values(objectives)[-1]))
         return cls(tuple(objectives), scale, tuple(marked))
@@ -221,6 +225,18 @@ class ParetoFront:
         }
 
 
+def _non_dominated(
+    candidates: Sequence[Candidate], objectives: Sequence[Objective], scale: ObjectiveScale
+) -> list[Candidate]:
+    if not candidates:
+        return []
+    losses = scale.losses(np.array([c.values(objectives) for c in candidates]))
+    confirmed = np.array([c.is_confirmed(objectives) for c in candidates])
+    keep = is_non_dominated(losses)
+    keep[confirmed] = is_non_dominated(losses[confirmed])
+    return [c for c, kept in zip(candidates, keep, strict=True) if kept]
+
+
 def _meets(candidate: Candidate, constraint: Constraint) -> bool:
     metric = candidate.metrics[constraint.metric]
     return constraint.violation(constraint.pessimistic(metric.value, metric.low, metric.high)) <= 0
@@ -234,6 +250,8 @@ def to_csv(candidates: Sequence[Candidate]) -> str:
             "arch_id": candidate.architecture.arch_id,
             "on_front": candidate.on_front,
             "feasible": candidate.feasible,
+            "better_than": " ".join(c.arch_id for c in candidate.standing.better_than),
+            "ties_with": " ".join(c.arch_id for c in candidate.standing.ties_with),
         }
         for name, metric in candidate.metrics.items():
             row[name] = metric.value

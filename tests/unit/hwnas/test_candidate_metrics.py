@@ -19,7 +19,7 @@ from hwnas.candidate_metrics import (
     size_metrics,
 )
 from hwnas.candidate_training import SplitResult, TrainingOutcome
-from hwnas.costs import ArchitectureCosts, total_energy
+from hwnas.costs import ArchitectureCosts
 from hwnas.front import Deployment
 from hwnas.study import Evaluated
 from latency_predictors import EnergyRange, Graph, MeasuredArchitecture, Prediction
@@ -66,7 +66,7 @@ def costs(*stage_s: float) -> ArchitectureCosts:
         tuple(prediction(t) for t in stage_s),
         energies,
         prediction(sum(stage_s)),
-        total_energy(energies),
+        EnergyRange(sum(stage_s), sum(stage_s), sum(stage_s)),
         prediction(5000.0),
         prediction(700.0),
     )
@@ -165,22 +165,37 @@ def split(accuracy: float, n: int = 200) -> SplitResult:
 
 def test_accuracy_of_one_training_has_the_interval_of_its_samples() -> None:
     outcome = TrainingOutcome(validation=split(0.9), test=split(0.85, n=400))
-    metrics = accuracy_metrics([outcome])
+    metrics = accuracy_metrics(outcome, [])
     assert (metrics["accuracy"].low, metrics["accuracy"].high) == wilson_interval(340, 400)
     validation = metrics["validation_accuracy"]
     assert (validation.low, validation.high) == wilson_interval(180, 200)
     assert (validation.seeds, validation.split) == (1, "validation")
     assert (metrics["accuracy"].value, metrics["accuracy"].split) == (0.85, "test")
+    # it was chosen by the one, and is judged by the other
+    assert (validation.selected, metrics["accuracy"].selected) == (True, None)
 
 
 def test_accuracy_of_several_trainings_is_their_mean_with_the_scatter_of_seeds() -> None:
     accuracies = [0.80, 0.90, 0.85]
-    metrics = accuracy_metrics([TrainingOutcome(test=split(a)) for a in accuracies])
+    metrics = accuracy_metrics(
+        TrainingOutcome(test=split(0.99)), [TrainingOutcome(test=split(a)) for a in accuracies]
+    )
     accuracy = metrics["accuracy"]
     assert accuracy.value == pytest.approx(0.85)
     assert (accuracy.low, accuracy.high) == mean_accuracy_interval(accuracies, 200)
     assert accuracy.seeds == 3
     assert "validation_accuracy" not in metrics
+
+
+def test_what_a_finalist_was_chosen_by_stands_beside_what_later_trainings_gave() -> None:
+    chosen_by = TrainingOutcome(validation=split(0.95))
+    later = [TrainingOutcome(validation=split(a), test=split(a)) for a in (0.80, 0.90)]
+    metrics = accuracy_metrics(chosen_by, later)
+    assert metrics["validation_accuracy"].value == pytest.approx(0.85)
+    assert metrics["validation_accuracy"].selected is None
+    searched = metrics["search_validation_accuracy"]
+    assert (searched.value, searched.seeds, searched.selected) == (0.95, 1, True)
+    assert (searched.low, searched.high) == wilson_interval(190, 200)
 
 
 def test_a_candidate_joins_all_metrics_under_the_policy_deployed() -> None:
@@ -192,7 +207,8 @@ def test_a_candidate_joins_all_metrics_under_the_policy_deployed() -> None:
     deployment = Deployment("a.safetensors", 3, (0.9,), (0.6, 0.4))
     candidate = measured_candidate(
         Evaluated(17, arch, (0.9, 1e-3), {}),
-        [TrainingOutcome(validation=split(0.9), test=split(0.85))],
+        TrainingOutcome(validation=split(0.9), test=split(0.85)),
+        [],
         deployment,
         network,
         costs(1e-3, 1e-3),

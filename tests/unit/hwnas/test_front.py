@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hwnas.accuracy_comparison import AccuracyComparison, Standing
 from hwnas.front import Candidate, Deployment, Metric, ParetoFront, to_csv
 from hwnas.objectives import OBJECTIVES, Constraint
 from hwnas.pareto import ObjectiveScale
@@ -47,6 +48,12 @@ def front(*candidates: Candidate, constraints: tuple[Constraint, ...] = ()) -> P
     return ParetoFront.of(candidates, TWO, constraints, SCALE)
 
 
+def selected(chosen: Candidate) -> Candidate:
+    """Return a candidate that was chosen by its validation accuracy."""
+    validation = chosen.metrics["validation_accuracy"]
+    return with_metric(chosen, "validation_accuracy", replace(validation, selected=True))
+
+
 def numbers(candidates: tuple[Candidate, ...]) -> list[int]:
     return [c.number for c in candidates]
 
@@ -61,6 +68,20 @@ def test_members_are_those_no_other_dominates_fastest_first() -> None:
     assert numbers(judged.members) == [2, 0, 3]
     assert numbers(judged.candidates) == [2, 0, 3, 1]
     assert [c.feasible for c in judged.candidates] == [True] * 4
+
+
+def test_who_was_chosen_by_its_value_does_not_dominate_who_was_confirmed() -> None:
+    lucky, confirmed = selected(candidate(0, 0.95, 1e-3)), candidate(1, 0.9, 2e-3)
+    assert numbers(front(lucky, confirmed).members) == [0, 1]
+    # as it would were both values of one standing
+    assert numbers(front(candidate(0, 0.95, 1e-3), confirmed).members) == [0]
+    assert numbers(front(lucky, selected(confirmed)).members) == [0]
+
+
+def test_who_was_chosen_by_its_value_is_dominated_by_anyone() -> None:
+    lucky, confirmed = selected(candidate(0, 0.85, 3e-3)), candidate(1, 0.9, 2e-3)
+    assert numbers(front(lucky, confirmed).members) == [1]
+    assert numbers(front(lucky, selected(confirmed)).members) == [1]
 
 
 def test_candidates_of_equal_values_are_both_members() -> None:
@@ -116,9 +137,18 @@ def test_hypervolume_is_that_of_the_members_computed_by_hand() -> None:
 
 
 def test_candidates_survive_json() -> None:
-    judged = front(candidate(0, 0.9, 4e-3), candidate(1, 0.8, 5e-3))
+    better = AccuracyComparison("b", 0.1, 0.05, 0.15, 0.999)
+    tie = AccuracyComparison("c", 0.01, -0.01, 0.03, 0.8)
+    standing = Standing((better,), (tie,))
+    judged = front(
+        selected(candidate(0, 0.9, 4e-3)), replace(candidate(1, 0.8, 5e-3), standing=standing)
+    )
     document = json.loads(json.dumps(judged.to_dict(), allow_nan=False))
     assert tuple(Candidate.from_dict(c) for c in document["candidates"]) == judged.candidates
+    assert document["candidates"][1]["better_than"] == [
+        {"arch_id": "b", "difference": 0.1, "low": 0.05, "high": 0.15, "probability": 0.999}
+    ]
+    assert [tie["arch_id"] for tie in document["candidates"][1]["ties_with"]] == ["c"]
     assert document["objectives"] == [
         {"name": "accuracy", "metric": "validation_accuracy", "unit": "1", "direction": "maximize"},
         {"name": "latency", "metric": "latency_s", "unit": "s", "direction": "minimize"},
@@ -164,6 +194,20 @@ def test_csv_holds_one_row_per_candidate_with_intervals_provenance_and_choices()
     assert (float(rows[0]["energy_j.low"]), float(rows[0]["energy_j.high"])) == (5e-4, 2e-3)
     assert [row["choice.number"] for row in rows] == ["0", "1"]
     assert "macs.low" not in rows[0]
+
+
+def test_csv_names_whom_a_candidate_is_better_than_and_tied_with() -> None:
+    better = tuple(AccuracyComparison(name, 0.1, 0.05, 0.15, 0.999) for name in ("b", "c"))
+    tie = AccuracyComparison("d", 0.01, -0.01, 0.03, 0.8)
+    judged = replace(candidate(0, 0.9, 4e-3), standing=Standing(better, (tie,)))
+    (row,) = read_csv(to_csv([judged]))
+    assert (row["better_than"], row["ties_with"]) == ("b c", "d")
+
+
+def test_a_front_of_an_older_hwnas_without_comparisons_can_be_read() -> None:
+    document = candidate(0, 0.9, 4e-3).to_dict()
+    del document["better_than"], document["ties_with"]
+    assert Candidate.from_dict(document) == candidate(0, 0.9, 4e-3)
 
 
 def test_csv_of_candidates_with_different_metrics_leaves_cells_empty() -> None:
