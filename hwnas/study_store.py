@@ -1,0 +1,186 @@
+"""The few operations of one study on its storage, repeated while the storage is away."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import optuna
+from optuna.exceptions import (
+    DuplicatedStudyError,
+    StorageInternalError,
+    UpdateFinishedTrialError,
+)
+from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from hwnas.errors import UnreachableError
+
+_FIRST_PAUSE_S = 0.05
+_LONGEST_PAUSE_S = 5.0
+# a server takes messages of 4 MiB
+_CHUNK = 1 << 20
+
+T = TypeVar("T")
+
+
+class StudyStore:
+    """One study in a storage that may restart at any time.
+
+    An operation that fails because the storage does not answer is repeated, at growing
+    intervals, for ``patience_s``. It may have been done although the answer was lost:
+    repeating `write` and `finish` changes nothing, and of two trials created with one
+    token readers count the first.
+
+    Args:
+        storage: Shared by all workers.
+        name: Of the study.
+        patience_s: How long a storage may be away.
+
+    Attributes:
+        outages: How often an operation had to be repeated.
+    """
+
+    def __init__(self, storage: BaseStorage, name: str, patience_s: float) -> None:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        logging.getLogger("optuna").setLevel(logging.ERROR)
+        self._storage = storage
+        self._name = name
+        self._patience_s = patience_s
+        self._study_id = -1
+        self.outages = 0
+
+    def open(self, directions: Sequence[str]) -> None:
+        """Find the study, or make it with one direction per objective."""
+        sides = [StudyDirection[direction.upper()] for direction in directions]
+
+        def find_or_make() -> int:
+            try:
+                return self._storage.get_study_id_from_name(self._name)
+            except KeyError:
+                try:
+                    return self._storage.create_new_study(sides, self._name)
+                except DuplicatedStudyError:
+                    return self._storage.get_study_id_from_name(self._name)
+
+        self._study_id = self._patiently(find_or_make)
+
+    def find(self) -> bool:
+        """Find the study; ``False`` where there is none."""
+        try:
+            self._study_id = self._patiently(
+                lambda: self._storage.get_study_id_from_name(self._name)
+            )
+        except KeyError:
+            return False
+        return True
+
+    def trials(self) -> list[FrozenTrial]:
+        """Return all trials in the order of their creation; not to be changed."""
+        return self._patiently(lambda: self._storage.get_all_trials(self._study_id, deepcopy=False))
+
+    def create(self, state: TrialState, attribute: str, value: Any) -> None:
+        """Create a trial in a state, with one attribute."""
+        template = create_trial(state=state, user_attrs={attribute: value})
+        self._patiently(lambda: self._storage.create_new_trial(self._study_id, template))
+
+    def write(self, trial_id: int, key: str, value: Any) -> bool:
+        """Set an attribute of a trial; ``False`` if it has finished."""
+
+        def write() -> bool:
+            try:
+                self._storage.set_trial_user_attr(trial_id, key, value)
+            except UpdateFinishedTrialError:
+                return False
+            return True
+
+        return self._patiently(write)
+
+    def finish(
+        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
+    ) -> bool:
+        """End a trial; ``False`` if it had ended, maybe by this very call repeated."""
+
+        def finish() -> bool:
+            try:
+                return self._storage.set_trial_state_values(trial_id, state, values)
+            except UpdateFinishedTrialError:
+                return False
+
+        return self._patiently(finish)
+
+    def describe(self, key: str, text: str) -> None:
+        """Store a text with the study, unless there is one of this key; whole or not at all."""
+        if self.description(key) is not None:
+            return
+        chunks = [text[i : i + _CHUNK] for i in range(0, len(text), _CHUNK)]
+        for i, chunk in enumerate(chunks):
+            self._set_attribute(f"{key}:{i}", chunk)
+        self._set_attribute(key, len(chunks))
+
+    def description(self, key: str) -> str | None:
+        """Return a text stored with the study; ``None`` where there is none."""
+        attributes = self._patiently(lambda: self._storage.get_study_user_attrs(self._study_id))
+        if key not in attributes:
+            return None
+        return "".join(attributes[f"{key}:{i}"] for i in range(attributes[key]))
+
+    def _set_attribute(self, key: str, value: Any) -> None:
+        self._patiently(lambda: self._storage.set_study_user_attr(self._study_id, key, value))
+
+    def _patiently(self, operation: Callable[[], T]) -> T:
+        end = time.monotonic() + self._patience_s
+        pause = _FIRST_PAUSE_S
+        while True:
+            try:
+                return operation()
+            except Exception as error:
+                if not is_unreachable(error):
+                    raise
+                self.outages += 1
+                if time.monotonic() > end:
+                    raise UnreachableError(
+                        f"The storage of study {self._name!r} has not answered for "
+                        f"{self._patience_s:g} s ({type(error).__name__}). "
+                        "Start it again, then this command."
+                    ) from error
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+
+def read_description(
+    storage: BaseStorage, key: str, name: str = "search", patience_s: float = 300.0
+) -> str | None:
+    """Return a text that `SearchStudy.describe` stored; ``None`` where there is none.
+
+    Args:
+        storage: Of the study.
+        key: Of the text.
+        name: Of the study.
+        patience_s: How long the storage may be away.
+    """
+    store = StudyStore(storage, name, patience_s)
+    return store.description(key) if store.find() else None
+
+
+def is_unreachable(error: Exception) -> bool:
+    """Return whether a storage may answer when asked again."""
+    if isinstance(error, StorageInternalError) and isinstance(error.__cause__, Exception):
+        return is_unreachable(error.__cause__)
+    module = type(error).__module__.partition(".")[0]
+    if module == "sqlalchemy":
+        from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+
+        return isinstance(error, OperationalError | InterfaceError) or (
+            isinstance(error, DBAPIError) and error.connection_invalidated
+        )
+    if module == "grpc":
+        import grpc
+
+        # UNKNOWN is an exception of the server: the storage behind it is away
+        away = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL}
+        return isinstance(error, grpc.RpcError) and error.code() in away
+    return False

@@ -1,0 +1,259 @@
+"""What the stored trials of a study say, brought up to date trial by trial."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from hwnas.trial_record import (
+    ABANDONED,
+    FAILURE,
+    LEASE,
+    OUTCOME,
+    RECORD,
+    RUNG,
+    TrialRecord,
+)
+from search_spaces import Architecture
+
+MAX_DEATHS = 3
+
+
+class Status(Enum):
+    """What became of a proposal."""
+
+    RUNNING = auto()
+    COMPLETE = auto()
+    STOPPED = auto()  # before its training's end, as one that cannot reach the front
+    FAILED = auto()
+    ABANDONED = auto()  # its worker died or was interrupted: to be taken up
+    GIVEN_BACK = auto()  # another worker had the architecture, or the last evaluation
+    INFEASIBLE = auto()
+    REPEATED = auto()
+
+
+@dataclass
+class Attempt:
+    """One stored trial that runs, or ran, an evaluation.
+
+    Args:
+        number: Of the evaluation.
+        trial_id: In the storage.
+        order: How many trials were stored before it.
+        record: What it was created with.
+    """
+
+    number: int
+    trial_id: int
+    order: int
+    record: TrialRecord
+    state: TrialState = TrialState.RUNNING
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    values: tuple[float, ...] | None = None
+
+    @property
+    def renewals(self) -> int:
+        """How often its lease was renewed."""
+        return int(self.attributes.get(LEASE, 0))
+
+
+@dataclass
+class Evaluation:
+    """A proposal with all attempts to evaluate it; its number never changes.
+
+    Args:
+        number: How many were proposed before it, by anyone. Retries have no number of
+            their own, so that a study goes on as if nobody had died.
+        record: What it was created with.
+        attempts: Trials, in the order of their creation.
+        status: What became of it.
+    """
+
+    number: int
+    record: TrialRecord
+    attempts: list[Attempt] = field(default_factory=list)
+    status: Status = Status.RUNNING
+
+    @property
+    def architecture(self) -> Architecture:
+        """What was proposed."""
+        if self.record.architecture is None:
+            raise ValueError(f"evaluation {self.number} holds no architecture.")
+        return self.record.architecture
+
+    @property
+    def current(self) -> Attempt:
+        """The attempt that decides: the finished one, or else the first that runs."""
+        decisive = (TrialState.COMPLETE, TrialState.PRUNED)
+        finished = [a for a in self.attempts if a.state in decisive]
+        running = [a for a in self.attempts if a.state == TrialState.RUNNING]
+        return [*finished, *running, self.attempts[-1]][0]
+
+    @property
+    def failure(self) -> str | None:
+        """Why it failed, if it did."""
+        for attempt in self.attempts:
+            if attempt.state == TrialState.FAIL and FAILURE in attempt.attributes:
+                return str(attempt.attributes[FAILURE])
+        if self._deaths() >= MAX_DEATHS:
+            return f"the worker died {MAX_DEATHS} times"
+        return None
+
+    def settle(self) -> None:
+        """Derive the status from the attempts."""
+        self.status = self._status()
+
+    def _status(self) -> Status:
+        if self.record.duplicate_of is not None:
+            return Status.REPEATED
+        state = self.current.state
+        if state == TrialState.COMPLETE:
+            return Status.COMPLETE
+        if state == TrialState.PRUNED:
+            trained = OUTCOME in self.current.attributes
+            return Status.STOPPED if trained else Status.INFEASIBLE
+        if self.failure is not None:
+            return Status.FAILED
+        if state == TrialState.RUNNING:
+            return Status.RUNNING
+        abandoned = any(ABANDONED in a.attributes for a in self.attempts)
+        return Status.ABANDONED if abandoned else Status.GIVEN_BACK
+
+    def _deaths(self) -> int:
+        return sum(
+            a.state == TrialState.FAIL and a.attributes.get(ABANDONED) == "died"
+            for a in self.attempts
+        )
+
+
+_MISSES = (Status.INFEASIBLE, Status.REPEATED)
+
+
+class StudyView:
+    """All evaluations of a study; a finished trial is looked at once.
+
+    Attributes:
+        evaluations: In the order of their numbers.
+        counts: How many have each status.
+        misses: How many proposals in a row, up to the last, were infeasible or repeated.
+        rungs: Values that evaluations reported, by rung and number.
+    """
+
+    def __init__(self) -> None:
+        self.evaluations: list[Evaluation] = []
+        self.counts: Counter[Status] = Counter()
+        self.misses = 0
+        self.rungs: dict[int, dict[int, tuple[float, ...]]] = {}
+        self._read = 0
+        self._open: dict[int, Attempt] = {}
+        self._by_token: dict[str, Attempt] = {}
+        self._by_architecture: dict[str, list[Evaluation]] = {}
+        self._live: dict[int, Evaluation] = {}
+
+    def update(self, trials: Sequence[FrozenTrial]) -> list[Evaluation]:
+        """Take in what changed.
+
+        Args:
+            trials: All trials of the study in the order of their creation.
+
+        Returns:
+            Evaluations that are new or changed, by number.
+        """
+        changed: set[int] = set()
+        for order, attempt in list(self._open.items()):
+            if _has_changed(attempt, trials[order]):
+                self._refresh(attempt, trials[order])
+                changed.add(attempt.number)
+        for order in range(self._read, len(trials)):
+            changed.add(self._add(order, trials[order]))
+        self._read = len(trials)
+        evaluations = [self.evaluations[number] for number in sorted(changed)]
+        for evaluation in evaluations:
+            self._settle(evaluation)
+        return evaluations
+
+    def attempt(self, token: str) -> Attempt:
+        """Return the attempt whose record has a token."""
+        return self._by_token[token]
+
+    def owner(self, architecture: Architecture) -> Evaluation | None:
+        """Return the first evaluation of an architecture that was not given back."""
+        for evaluation in self._by_architecture.get(architecture.arch_id, ()):
+            if evaluation.status != Status.GIVEN_BACK:
+                return evaluation
+        return None
+
+    def contenders(self, evaluation: Evaluation) -> int:
+        """Return how many evaluations of the same architecture came before this one."""
+        return self._by_architecture[evaluation.architecture.arch_id].index(evaluation)
+
+    def running(self) -> list[Evaluation]:
+        """Return the evaluations that run, by number."""
+        return self._with(Status.RUNNING)
+
+    def abandoned(self) -> list[Evaluation]:
+        """Return the evaluations to be taken up, by number."""
+        return [e for e in self._with(Status.ABANDONED) if self.owner(e.architecture) is e]
+
+    def stored_twice(self) -> list[Attempt]:
+        """Return running trials that repeat a record, as none should be."""
+        return [a for a in self._open.values() if self._by_token[a.record.token] is not a]
+
+    def _with(self, status: Status) -> list[Evaluation]:
+        return [e for number, e in sorted(self._live.items()) if e.status == status]
+
+    def _add(self, order: int, trial: FrozenTrial) -> int:
+        record = TrialRecord.from_dict(trial.user_attrs[RECORD])
+        earlier = self._by_token.get(record.token)
+        if earlier is not None:
+            number = earlier.number
+        elif record.retry_of is not None:
+            number = record.retry_of
+        else:
+            number = len(self.evaluations)
+        attempt = Attempt(number, trial._trial_id, order, record)
+        self._refresh(attempt, trial)
+        if earlier is None:
+            self._by_token[record.token] = attempt
+            if record.retry_of is None:
+                self.evaluations.append(Evaluation(number, record))
+            self.evaluations[number].attempts.append(attempt)
+        return number
+
+    def _refresh(self, attempt: Attempt, trial: FrozenTrial) -> None:
+        attempt.state, attempt.attributes = trial.state, trial.user_attrs
+        attempt.values = None if trial.values is None else tuple(trial.values)
+        if trial.state.is_finished():
+            self._open.pop(attempt.order, None)
+        else:
+            self._open[attempt.order] = attempt
+        for key, values in trial.user_attrs.items():
+            if key.startswith(RUNG):
+                rung = self.rungs.setdefault(int(key.removeprefix(RUNG)), {})
+                rung[attempt.number] = tuple(values)
+
+    def _settle(self, evaluation: Evaluation) -> None:
+        before, is_new = evaluation.status, evaluation.number >= self.counts.total()
+        evaluation.settle()
+        status = evaluation.status
+        if is_new:
+            self.misses = self.misses + 1 if status in _MISSES else 0
+            if status not in _MISSES:
+                same = self._by_architecture.setdefault(evaluation.architecture.arch_id, [])
+                same.append(evaluation)
+        else:
+            self.counts[before] -= 1
+        self.counts[status] += 1
+        if status in (Status.RUNNING, Status.ABANDONED):
+            self._live[evaluation.number] = evaluation
+        else:
+            self._live.pop(evaluation.number, None)
+
+
+def _has_changed(attempt: Attempt, trial: FrozenTrial) -> bool:
+    return trial.state != attempt.state or trial.user_attrs != attempt.attributes
