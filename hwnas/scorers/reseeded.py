@@ -1,0 +1,65 @@
+"""Full training with several seeds: what tells how well anything can rank architectures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hwnas.candidate_training import TrainingOutcome, TrainingTask, train_candidate
+from hwnas.scorers._types import Rungs, ScoringContext
+from hwnas.scorers.learning_curves import CurveRecorder, rung_epochs
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class ReseededTraining:
+    """Trains every architecture fully, several times, and looks at each training's rungs.
+
+    The outcome is that of the task's own seed, equal to a full training's, with the learning
+    curve of every seed whose training did not diverge. Only its weights are kept.
+
+    Args:
+        context: What it works with; ``accuracy.ranking.seeds`` of its configuration is how
+            many seeds there are, ``accuracy.halving`` where the rungs are.
+    """
+
+    def __init__(self, context: ScoringContext) -> None:
+        self._context = context
+        config = context.config
+        self._epochs = rung_epochs(config.training.epochs, config.accuracy.halving)
+
+    def score(self, task: TrainingTask, rungs: Rungs) -> TrainingOutcome:
+        """Train with each seed; see `AccuracyScorer`."""
+        outcome = self._train(task)
+        if outcome.failure is not None:
+            return outcome
+        seeds = further_seeds(task.seed, self._context.config.accuracy.ranking.seeds - 1)
+        others = [
+            self._train(replace(task, seed=s, judge_on_test=False, keep_weights=False))
+            for s in seeds
+        ]
+        return replace(
+            outcome,
+            seconds=sum(o.seconds for o in (outcome, *others)),
+            cpu_s=sum(o.cpu_s for o in (outcome, *others)),
+            curves=(*outcome.curves, *(c for o in others if o.failure is None for c in o.curves)),
+        )
+
+    def _train(self, task: TrainingTask) -> TrainingOutcome:
+        context = self._context
+        recorder = CurveRecorder(context, task, self._epochs)
+
+        def go_on(epoch: int, network: nn.Module) -> bool:
+            recorder.look(epoch, network)
+            return True
+
+        outcome = train_candidate(task, context.space, context.dataset, context.config, go_on=go_on)
+        return replace(outcome, curves=(recorder.curve,))
+
+
+def further_seeds(seed: int, n: int) -> list[int]:
+    """Return ``n`` seeds that follow from one and differ from it."""
+    return [int(np.random.SeedSequence([seed, k]).generate_state(1)[0] >> 1) for k in range(n)]
