@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hwnas import html_page as page
+from hwnas.accuracy_text import TIES_NOTE, accuracy_notes, standings_text, tie_letters
 from hwnas.energy_text import (
     ENERGY_METRICS,
     PRODUCT_METRICS,
@@ -25,8 +26,6 @@ from hwnas.units import engineering, kibibytes, percent
 from targets import write_atomically
 
 Document = Mapping[str, Any]
-
-_PLOT = {"responsive": True, "displaylogo": False, "displayModeBar": False}
 
 _PRODUCT_NOTE = (
     "Computed from the energy of an inference and section product of the settings, with sleep, "
@@ -85,29 +84,34 @@ def render(manifest: Document, front: Document) -> str:
 
     title = f"{front['run']} on {front['target']}"
     sections = [
-        _section(
+        page.section(
             "Accuracy against cost",
-            _figure(pareto_figure(front), "pareto"),
+            page.figure(pareto_figure(front), "pareto"),
             "Gray: trained, cost predicted. Blue: measured on the target; where some energies "
             "were measured and others not, the symbol tells which. The front was chosen on the "
             "validation split; the table gives test accuracy.",
         ),
-        _section("Pareto front", _front_table(front), _front_note(front)),
+        page.section("Pareto front", _front_table(front), _front_note(front)),
+        _finalists_section(front),
         _metrics_section("Energy of an inference", front, ENERGY_METRICS),
         _metrics_section("The whole product", front, PRODUCT_METRICS, _PRODUCT_NOTE),
         '<div class="columns">',
-        _section("Predicted against measured", _figure(prediction_figure(front), "prediction")),
-        _section("Progress of the search", _figure(hypervolume_figure(front), "hypervolume")),
+        page.section(
+            "Predicted against measured", page.figure(prediction_figure(front), "prediction")
+        ),
+        page.section(
+            "Progress of the search", page.figure(hypervolume_figure(front), "hypervolume")
+        ),
         "</div>",
-        _section("Calibration of the predictors", _calibration(front)),
-        _section("Settings and versions", _settings(manifest)),
+        page.section("Calibration of the predictors", _calibration(front)),
+        page.section("Settings and versions", _settings(manifest)),
     ]
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>hwnas: {_text(title)}</title><style>{_STYLE}</style>"
+        f"<title>hwnas: {page.text(title)}</title><style>{_STYLE}</style>"
         f"<script>{get_plotlyjs()}</script></head><body><main>"
-        f"<h1>{_text(title)}</h1>{_summary(front)}{''.join(sections)}</main></body></html>"
+        f"<h1>{page.text(title)}</h1>{_summary(front)}{''.join(sections)}</main></body></html>"
     )
 
 
@@ -123,7 +127,7 @@ def _summary(front: Document) -> str:
         f"{members} on the front; hypervolume {front['hypervolume']['value']:.4f}. "
         f"Limits: {limits or 'none'}."
     )
-    return f'<p class="note">{_text(text)}</p>'
+    return page.notes([text])
 
 
 def _front_note(front: Document) -> str:
@@ -131,7 +135,7 @@ def _front_note(front: Document) -> str:
         "Accuracy on the test split with its 95 % interval. Latency: measured, mean over the "
         "exits' shares; worst: through every exit. "
         f"{energy_caption(energy_provenances(_members(front))).capitalize()} "
-        "Differences smaller than the intervals are ties."
+        f"{TIES_NOTE.capitalize()}"
     )
 
 
@@ -146,26 +150,26 @@ def _metrics_section(
 ) -> str:
     """Return a column per member and a row per metric, with intervals and what qualifies them."""
     members = _members(front)
-    rows: list[tuple[_Html, ...]] = []
+    rows: list[tuple[page.Html, ...]] = []
     for shown in present(known, members):
         metrics = [m["metrics"].get(shown.key) for m in members]
         origins = {qualifiers(metric) for metric in metrics if metric is not None}
         # said once where all agree
         common = origins.pop() if len(origins) == 1 else None
         cells = [_metric_cell(shown, metric, common is None) for metric in metrics]
-        rows.append((_tagged(shown.label, common or ""), *cells))
+        rows.append((page.tagged(shown.label, common or ""), *cells))
     if not rows:
         return ""
     heads = ("", *(str(m["arch_id"]) for m in members))
-    beside = "".join(f'<p class="note">{_text(text)}</p>' for text in notes(known, members))
-    return _section(title, _table(heads, rows) + beside, note)
+    beside = page.notes(notes(known, members))
+    return page.section(title, page.table(heads, rows) + beside, note)
 
 
-def _metric_cell(shown: ShownMetric, metric: Document | None, qualified: bool) -> _Html:
+def _metric_cell(shown: ShownMetric, metric: Document | None, qualified: bool) -> page.Html:
     if metric is None:
-        return _Html("-")
+        return page.Html("-")
     beside = [interval_text(shown, metric), qualifiers(metric) if qualified else ""]
-    return _tagged(shown.show(metric["value"]), ", ".join(part for part in beside if part))
+    return page.tagged(shown.show(metric["value"]), ", ".join(part for part in beside if part))
 
 
 def _front_table(front: Document) -> str:
@@ -174,6 +178,7 @@ def _front_table(front: Document) -> str:
         "exits",
         "test accuracy",
         "seeds",
+        "ties",
         "latency",
         "worst",
         "P99",
@@ -186,6 +191,7 @@ def _front_table(front: Document) -> str:
     rows = []
     members = _members(front)
     provenances = energy_provenances(members)
+    letters = tie_letters(front["candidates"])
     for member in members:
         m = member["metrics"]
         accuracy, energy = m["accuracy"], m["energy_j"]
@@ -193,12 +199,15 @@ def _front_table(front: Document) -> str:
             (
                 member["arch_id"],
                 exit_text(member["deployment"]["exit_shares"]),
-                percent(accuracy["value"], accuracy["low"], accuracy["high"]),
+                _accuracy_text(accuracy),
                 str(accuracy["seeds"]),
-                _tagged(engineering(m["latency_s"]["value"], "s"), m["latency_s"]["provenance"]),
+                letters.get(member["arch_id"], "-"),
+                page.tagged(
+                    engineering(m["latency_s"]["value"], "s"), m["latency_s"]["provenance"]
+                ),
                 engineering(m["worst_latency_s"]["value"], "s"),
                 engineering(m["latency_p99_s"]["value"], "s"),
-                _tagged(
+                page.tagged(
                     engineering(energy["value"], "J"),
                     f"{energy['provenance']} {energy_mark(member, provenances)}".rstrip(),
                 ),
@@ -208,14 +217,58 @@ def _front_table(front: Document) -> str:
                 f"{m['macs']['value']:,.0f}",
             )
         )
-    return _table(heads, rows)
+    return page.table(heads, rows)
+
+
+def _finalists_section(front: Document) -> str:
+    """Return what several seeds and the test split say of those that were retrained."""
+    finalists = [c for c in front["candidates"] if "search_validation_accuracy" in c["metrics"]]
+    if not finalists:
+        return ""
+    finalists.sort(key=lambda c: -float(c["metrics"]["accuracy"]["value"]))
+    letters = tie_letters(front["candidates"])
+    heads = (
+        "finalist",
+        "on the front",
+        "validation, in the search",
+        "validation, other seeds",
+        "test accuracy",
+        "ties",
+        "more accurate than, with probability",
+        "tied with, more accurate with probability",
+    )
+    rows = [
+        (
+            c["arch_id"],
+            "yes" if c["on_front"] else "no",
+            *(
+                _accuracy_text(c["metrics"][name])
+                for name in ("search_validation_accuracy", "validation_accuracy", "accuracy")
+            ),
+            letters.get(c["arch_id"], "-"),
+            standings_text(c["better_than"]) or "-",
+            standings_text(c["ties_with"]) or "-",
+        )
+        for c in finalists
+    ]
+    return page.section(
+        "How sure the accuracies are",
+        page.table(heads, rows) + page.notes(accuracy_notes(front)),
+        "Finalists were trained again with several seeds and compared on the same test samples, "
+        "which no choice has seen. Probabilities are of each pair alone; who is called more "
+        "accurate is so at 95 % for all pairs together.",
+    )
+
+
+def _accuracy_text(accuracy: Document) -> str:
+    return percent(accuracy["value"], accuracy["low"], accuracy["high"])
 
 
 def _calibration(front: Document) -> str:
     report = front["calibration"]
     held_out = report.get("held_out")
     if held_out is None:
-        return '<p class="note">No held-out architectures were measured.</p>'
+        return page.notes(["No held-out architectures were measured."])
     heads = ("", "MAPE", "within 5 %", "within 10 %", "Spearman", "Kendall")
     rows = [
         ("predictor, held-out architectures", *agreement_cells(held_out["latency_s"])),
@@ -228,49 +281,11 @@ def _calibration(front: Document) -> str:
         f"Fitted to {report['n_fitted']} architectures, judged on {report['n_held_out']} random "
         f"others; {held_out['interval_coverage']:.0%} of them inside the 90 % interval."
     )
-    return f'{_table(heads, rows)}<p class="note">{_text(note)}</p>'
+    return page.table(heads, rows) + page.notes([note])
 
 
 def _settings(manifest: Document) -> str:
     import yaml
 
     shown = {"config": manifest["config"], "environment": manifest["environment"]}
-    return f"<pre>{_text(yaml.safe_dump(shown, sort_keys=False))}</pre>"
-
-
-def _section(title: str, body: str, note: str = "") -> str:
-    noted = f'<p class="note">{_text(note)}</p>' if note else ""
-    return f"<section><h2>{_text(title)}</h2>{noted}{body}</section>"
-
-
-def _figure(figure: Any, identifier: str) -> str:
-    # plotly escapes "<" in the data it writes into the script; with an identifier
-    # of its own it would be random, and no two pages about a run the same
-    text: str = figure.to_html(
-        full_html=False, include_plotlyjs=False, div_id=identifier, config=_PLOT
-    )
-    return text
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str | _Html]]) -> str:
-    head = "".join(f"<th>{_text(h)}</th>" for h in heads)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{_cell(cell)}</td>" for cell in row) + "</tr>" for row in rows
-    )
-    return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
-
-
-class _Html(str):
-    """Text that is HTML already."""
-
-
-def _tagged(text: str, tag: str) -> _Html:
-    return _Html(f'{_text(text)} <span class="tag">{_text(tag)}</span>' if tag else _text(text))
-
-
-def _cell(cell: str | _Html) -> str:
-    return cell if isinstance(cell, _Html) else _text(cell)
-
-
-def _text(text: str) -> str:
-    return html.escape(text)
+    return f"<pre>{page.text(yaml.safe_dump(shown, sort_keys=False))}</pre>"

@@ -15,6 +15,7 @@ from hwnas.pareto import ObjectiveScale, is_non_dominated
 from hwnas.predictor_store import CALIBRATION_PHASE, PREDICTOR_FILE, RECORDS_FILE
 from hwnas.run_folder import SCHEMA_VERSION
 from hwnas.search_context import SearchContext
+from hwnas.selection_bias import validation_optimism
 from hwnas.study import Evaluated
 from latency_predictors import MeasuredArchitecture, agreement, fit_predictors
 from latency_predictors.records import MeasurementRecords
@@ -31,6 +32,8 @@ def write_results(context: SearchContext, front: ParetoFront, predictor_folder: 
         predictor_folder: Where refitted predictors go, for the next search.
     """
     evaluated = context.study.evaluated()
+    validation, test = context.dataset.validation, context.dataset.test
+    optimism = validation_optimism(front.candidates, len(validation.y), len(test.y))
     _refit(context, predictor_folder)
     own = TargetPredictors.load(context.run.path / PREDICTOR_FILE)
     document = {
@@ -41,6 +44,11 @@ def write_results(context: SearchContext, front: ParetoFront, predictor_folder: 
         "constraints": [asdict(c) for c in context.constraints],
         "calibration": own.report,
         "front_prediction": front_prediction(front),
+        "test_split": {
+            "samples": len(test.y),
+            "groups": None if test.groups is None else len(np.unique(test.groups)),
+        },
+        "validation_optimism": optimism and optimism.to_dict(),
         "counts": context.study.counts(),
         "evaluations": [_evaluation(e, front) for e in evaluated],
         "hypervolume_history": hypervolume_history(context.scale, evaluated),

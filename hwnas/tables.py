@@ -8,6 +8,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from hwnas.accuracy_text import TIES_NOTE, tie_letters
 from hwnas.diagnosis import Finding
 from hwnas.doubts import ADVICE
 from hwnas.energy_text import (
@@ -39,16 +40,17 @@ def front_table(front: Document) -> Table:
     product = [s for s in present(PRODUCT_METRICS, members) if s.key in _PRODUCT_COLUMNS]
     table = Table(
         title=f"Pareto front of {front['run']!r} on {front['target']}",
-        caption="accuracy: test split, 95 % interval. latency: measured, mean over the exits' "
-        f"shares. {escape(energy_caption(provenances))}",
+        caption=f"accuracy: test split, 95 % interval. {TIES_NOTE} latency: measured, mean over "
+        f"the exits' shares. {escape(energy_caption(provenances))}",
     )
     if any(_is_disturbed(member) for member in members):
         table.caption = f"* throttled or drifting while it was measured. {table.caption}"
     for heading in ("architecture", "exits"):
         table.add_column(heading, no_wrap=True)
-    headings = ("accuracy", "seeds", "latency", "P99", "energy", "flash", "RAM")
+    headings = ("accuracy", "seeds", "ties", "latency", "P99", "energy", "flash", "RAM")
     for heading in (*headings, *(s.label for s in product)):
         table.add_column(heading, justify="right", no_wrap=True)
+    letters = tie_letters(front["candidates"])
     for member in sorted(members, key=lambda c: c["metrics"]["latency_s"]["value"]):
         metrics = member["metrics"]
         accuracy = metrics["accuracy"]
@@ -57,6 +59,7 @@ def front_table(front: Document) -> Table:
             exit_text(member["deployment"]["exit_shares"]),
             percent(accuracy["value"], accuracy["low"], accuracy["high"]),
             str(accuracy["seeds"]),
+            letters.get(member["arch_id"], "-"),
             engineering(metrics["latency_s"]["value"], "s") + " *" * _is_disturbed(member),
             engineering(metrics["latency_p99_s"]["value"], "s"),
             f"{engineering(metrics['energy_j']['value'], 'J')} "

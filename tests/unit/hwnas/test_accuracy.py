@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from hwnas.accuracy import mean_accuracy_interval, wilson_interval
+from hwnas.accuracy import difference_interval, mean_accuracy_interval, wilson_interval
 
 
 @given(n=st.integers(1, 10_000), share=st.floats(0, 1), confidence=st.floats(0.5, 0.999))
@@ -98,3 +98,19 @@ def test_an_interval_over_seeds_covers_the_mean_of_all_seeds_and_test_sets(
         covered += low <= skill <= high
     # 600 repeats know a coverage of 0.95 to 0.009 (one deviation); more than it says is allowed
     assert covered / repeats >= 0.95 - 2.5 * 0.009
+
+
+@pytest.mark.parametrize(
+    ("right", "n", "interval"),
+    [
+        ((56, 48), (70, 80), (0.0524, 0.3339)),
+        ((9, 3), (10, 10), (0.1705, 0.8090)),
+        ((10, 0), (10, 10), (0.6075, 1.0)),
+    ],
+)
+def test_the_interval_of_a_difference_is_the_published_one(
+    right: tuple[int, int], n: tuple[int, int], interval: tuple[float, float]
+) -> None:
+    """Newcombe (1998), Table II, method 10; four digits are printed there."""
+    found = difference_interval(right[0] / n[0], n[0], right[1] / n[1], n[1])
+    assert found == pytest.approx(interval, abs=5e-5)

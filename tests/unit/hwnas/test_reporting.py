@@ -47,6 +47,8 @@ def candidate(number: int, accuracy: float, latency_s: float, *, on_front: bool)
             "thresholds": [0.9],
             "exit_shares": [0.625, 0.375],
         },
+        "better_than": [],
+        "ties_with": [],
         "metrics": {
             "accuracy": metric(accuracy - 0.01, low=accuracy - 0.05, high=accuracy, seeds=3),
             "validation_accuracy": metric(accuracy, low=accuracy - 0.04, high=accuracy + 0.02),
@@ -163,7 +165,7 @@ def poisoned(document: Any, text: str) -> Any:
 
 @pytest.mark.parametrize("text", INJECTIONS)
 def test_nothing_from_a_run_becomes_markup(front: Document, manifest: Document, text: str) -> None:
-    clean = Tags(without_library(render(manifest, front))).tags
+    clean = Tags(without_library(render(manifest, compared(front)))).tags
     manifest["config"] = poisoned(manifest["config"], text) | {text: text}
     manifest["environment"] = poisoned(manifest["environment"], text)
     hostile = poisoned(front, text)
@@ -198,6 +200,7 @@ def test_the_table_shows_members_with_interval_provenance_and_units(
         "62/38 %",
         "89.0 % (85.0-90.0)",
         "3",
+        "-",
         '800 µs <span class="tag">measured</span>',
         "1.60 ms",
         "2.40 ms",
@@ -209,6 +212,52 @@ def test_the_table_shows_members_with_interval_provenance_and_units(
     ]
     members = re.findall(r"<tr><td>(arch\d+)</td>", page)
     assert members == ["arch000000000000", "arch000000000003", "arch000000000007"]
+
+
+def compared(front: Document) -> Document:
+    """Make finalists of three candidates: 7 and 3 are tied, 5 is worse than both."""
+    best, second, _, worst = front["candidates"]
+    for item, value in ((best, 0.93), (second, 0.84), (worst, 0.65)):
+        item["metrics"]["search_validation_accuracy"] = metric(value, low=value, high=value)
+
+    def comparison(other: Document, probability: float) -> Document:
+        numbers = {"difference": 0.1, "low": -0.1, "high": 0.3, "probability": probability}
+        return {"arch_id": other["arch_id"], **numbers}
+
+    best["ties_with"], second["ties_with"] = [comparison(second, 0.8)], [comparison(best, 0.2)]
+    best["better_than"] = [comparison(worst, 0.99995)]
+    second["better_than"] = [comparison(worst, 0.997)]
+    front["test_split"] = {"samples": 500, "groups": 2}
+    return front
+
+
+def test_ties_are_told_by_letters_and_the_rest_by_probabilities(
+    front: Document, manifest: Document
+) -> None:
+    page = without_library(render(manifest, compared(front)))
+    _, section = page.split("<h2>How sure the accuracies are</h2>")
+    rows = [
+        re.findall(r"<td>(.*?)</td>", row)
+        for row in re.findall(r"<tr>(<td>arch.*?)</tr>", section.split("</section>")[0])
+    ]
+    best, second, worst = ("arch000000000007", "arch000000000003", "arch000000000005")
+    assert [(row[0], row[1], *row[5:]) for row in rows] == [
+        (best, "yes", "a", f"{worst} (over 99.9 %)", f"{second} (80.0 %)"),
+        (second, "yes", "a", f"{worst} (99.7 %)", f"{best} (20.0 %)"),
+        (worst, "no", "b", "-", "-"),
+    ]
+    assert "The 500 test samples come from 2 groups" in section
+    terminal = text_of(front_table(front))
+    ties = [line.split("│")[5].strip() for line in terminal.splitlines() if "│ arch0" in line]
+    # fastest first; the first was not retrained, and the worse finalist is not on the front
+    assert ties == ["-", "a", "a"]
+    assert "not shown to differ in test accuracy" in unwrapped(terminal)
+
+
+def test_a_run_without_finalists_has_no_section_of_them(
+    front: Document, manifest: Document
+) -> None:
+    assert "How sure the accuracies are" not in without_library(render(manifest, front))
 
 
 def test_the_page_tells_counts_limits_calibration_and_settings(
