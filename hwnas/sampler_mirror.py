@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NoReturn, TypeAlias
 
@@ -15,6 +15,7 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from hwnas.objectives import Direction
 from hwnas.parameter_space import ParameterSpace
 from hwnas.study_view import Evaluation, Status
 from hwnas.trial_record import OUTCOME
@@ -45,8 +46,8 @@ class Suggestion:
     """
 
     positions: list[int]
-    system: Mapping[str, Any]
-    study: Mapping[str, Any]
+    system: Mapping[str, Any] = field(default_factory=dict)
+    study: Mapping[str, Any] = field(default_factory=dict)
 
 
 class SamplerMirror:
@@ -62,20 +63,18 @@ class SamplerMirror:
     """
 
     def __init__(
-        self, space: ParameterSpace, directions: Sequence[str], factory: SamplerFactory
+        self, space: ParameterSpace, directions: Sequence[Direction], factory: SamplerFactory
     ) -> None:
         self._space = space
         self._factory = factory
         self._trials = _Trials()
-        self.study = optuna.create_study(
-            storage=self._trials, directions=list(directions), sampler=factory(0)
-        )
+        self.study = optuna.create_study(storage=self._trials, directions=list(directions))
 
     def update(self, changed: Sequence[Evaluation]) -> None:
         """Take in evaluations that are new or changed, by number."""
         for evaluation in changed:
             self._trials.put(self._frozen(evaluation))
-            self._trials.attributes.update(evaluation.record.study)
+            self._trials.attributes.update(evaluation.content.study)
 
     def suggest(self, number: int | None = None) -> Suggestion:
         """Ask the sampler; nothing of it stays in the mirror.
@@ -94,14 +93,14 @@ class SamplerMirror:
         return Suggestion(positions, dict(asked.system_attrs), new)
 
     def _frozen(self, evaluation: Evaluation) -> FrozenTrial:
-        record, attempt = evaluation.record, evaluation.current
-        constraints = dict(record.violations)
+        content, attempt = evaluation.content, evaluation.current
+        constraints = dict(content.violations)
         constraints.update(attempt.attributes.get(OUTCOME, {}).get("violations", {}))
         values = attempt.values
         if evaluation.status == Status.REPEATED:
-            state = TrialState.COMPLETE if record.is_told else TrialState.PRUNED
-            if record.is_told and record.duplicate_of is not None:
-                earlier = self._trials.trials[record.duplicate_of]
+            state = TrialState.COMPLETE if content.is_told else TrialState.PRUNED
+            if content.is_told and content.duplicate_of is not None:
+                earlier = self._trials.trials[content.duplicate_of]
                 values, constraints = tuple(earlier.values), earlier.constraints
         else:
             state = _STATES[evaluation.status]
@@ -112,10 +111,10 @@ class SamplerMirror:
             None,
             started,
             started if state.is_finished() else None,
-            self._space.parameters(record.positions),
+            self._space.parameters(content.positions),
             self._space.distributions,
             {},
-            {**record.system, **{f"constraints:{k}": v for k, v in constraints.items()}},
+            {**content.system, **{f"constraints:{k}": v for k, v in constraints.items()}},
             {},
             evaluation.number,
             values=values if state == TrialState.COMPLETE else None,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -9,27 +11,18 @@ from typing import Any, Self
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
+from hwnas.claims import Claims
 from hwnas.costs import ArchitectureCosts
-from hwnas.leases import LeaseKeeper, LeaseWatch
 from hwnas.objectives import Constraint, Objective
 from hwnas.parameter_space import ParameterSpace
-from hwnas.sampler_mirror import SamplerFactory, SamplerMirror, Suggestion
+from hwnas.proposing import Proposer
+from hwnas.sampler_mirror import SamplerFactory, SamplerMirror
 from hwnas.study_store import StudyStore
-from hwnas.study_view import Attempt, Evaluation, Status, StudyView
-from hwnas.trial_record import (
-    ABANDONED,
-    FAILURE,
-    OUTCOME,
-    RECORD,
-    RUNG,
-    TrialRecord,
-    new_token,
-)
+from hwnas.study_view import Evaluation, Status, StudyView
+from hwnas.trial_record import FAILURE, OUTCOME, RUNG, TrialContent, TrialRecord, new_token
 from hwnas.worker_process import WorkerProcess
 from search_spaces import Architecture, SearchSpace
 
-# proposals in a row that yield no new feasible architecture before the sampler is overruled
-_PATIENCE = 30
 _QUEUE = "queue"
 
 Predict = Callable[[Sequence[Architecture]], Sequence[ArchitectureCosts]]
@@ -119,21 +112,18 @@ class SearchStudy:
         lease_s: float = 60.0,
         patience_s: float = 300.0,
     ) -> None:
-        self._constraints = tuple(constraints)
+        self._objectives = tuple(objectives)
         self._predict = predict
-        self._reserve = list(reserve)
-        self._worker = worker
-        self._process = WorkerProcess.current()
+        self._author = (worker, WorkerProcess.current())
         directions = [objective.direction for objective in objectives]
         self._store = StudyStore(storage, name, patience_s)
         self._store.open(directions)
-        self._parameters = ParameterSpace(space)
         self._view = StudyView()
-        self._mirror = SamplerMirror(self._parameters, directions, sampler)
-        self._keeper = LeaseKeeper(self._store, lease_s)
-        self._watch = LeaseWatch(lease_s)
+        parameters = ParameterSpace(space)
+        mirror = SamplerMirror(parameters, directions, sampler)
+        self._claims = Claims(self._store, self._view, mirror, lease_s)
+        self._proposer = Proposer(self._view, mirror, parameters, constraints, self._costs, reserve)
         self._queue: list[Architecture] | None = None
-        self._evaluated: dict[int, Evaluated] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -143,6 +133,7 @@ class SearchStudy:
 
     def close(self) -> None:
         """Give back what this worker has not finished, and renew no more leases."""
+        self._claims.close()
 
     def describe(self, key: str, text: str) -> None:
         """Store a text with the study; does nothing if there is one of this key.
@@ -156,7 +147,11 @@ class SearchStudy:
         return self._store.description(key)
 
     def enqueue(self, architectures: Sequence[Architecture]) -> None:
-        """Have architectures proposed first; does nothing where some were enqueued before."""
+        """Have architectures proposed first; does nothing where some were enqueued before.
+
+        To be called before other workers join.
+        """
+        self._store.describe(_QUEUE, json.dumps([a.to_dict() for a in architectures]))
 
     def claim(self, wanted: int) -> Proposal | None:
         """Return an architecture for this worker to evaluate next.
@@ -174,7 +169,30 @@ class SearchStudy:
         Raises:
             SpaceExhaustedError: If nothing runs and no new feasible architecture is found.
         """
-        raise NotImplementedError
+        lost: Evaluation | None = None
+        while True:
+            self._claims.reap()
+            if self._view.complete + len(self._view.running()) >= wanted:
+                return None
+            if abandoned := self._view.abandoned():
+                content = TrialContent(retry_of=abandoned[0].number)
+            elif (proposed := self._proposer.next(self._queued(), lost)) is not None:
+                content = proposed
+            elif self._view.running():
+                return None
+            else:
+                raise SpaceExhaustedError
+            state = TrialState.PRUNED if content.is_miss else TrialState.RUNNING
+            attempt = self._claims.record(TrialRecord(new_token(), *self._author, content), state)
+            evaluation = self._view.evaluations[attempt.number]
+            lost = None
+            if state == TrialState.RUNNING:
+                if self._claims.keeps(evaluation, attempt, wanted):
+                    costs = self._costs(evaluation.architecture)
+                    return Proposal(
+                        evaluation.number, evaluation.architecture, costs, attempt.trial_id
+                    )
+                lost = evaluation if attempt is evaluation.attempts[0] else None
 
     def complete(
         self,
@@ -193,31 +211,52 @@ class SearchStudy:
 
         Returns:
             ``False`` if this worker had been taken for dead, and the result is discarded.
+
+        Raises:
+            ValueError: For another number of values, or one that is not finite.
         """
-        raise NotImplementedError
+        if len(values) != len(self._objectives) or not all(map(math.isfinite, values)):
+            raise ValueError(f"wanted {len(self._objectives)} finite values. Got {list(values)}.")
+        outcome = {"result": result, "violations": violations or {}}
+        return self._end(proposal, OUTCOME, outcome, TrialState.COMPLETE, values)
 
     def prune(self, proposal: Proposal, reason: str, result: Mapping[str, Any]) -> bool:
         """Record that an evaluation was stopped early; returns as `complete` does."""
-        raise NotImplementedError
+        outcome = {"result": result, "stopped": reason}
+        return self._end(proposal, OUTCOME, outcome, TrialState.PRUNED)
 
     def fail(self, proposal: Proposal, reason: str) -> bool:
         """Record that training failed, with the reason; returns as `complete` does."""
-        raise NotImplementedError
+        return self._end(proposal, FAILURE, reason, TrialState.FAIL)
 
     def report_rung(self, proposal: Proposal, rung: int, values: Sequence[float]) -> None:
         """Store what an evaluation has reached at a rung of successive halving."""
+        self._store.write(proposal.trial_id, f"{RUNG}{rung}", list(values))
 
     def rung_values(self, rung: int) -> dict[int, tuple[float, ...]]:
         """Return what every evaluation reached at a rung, by number."""
-        raise NotImplementedError
+        self._claims.sync()
+        return dict(self._view.rungs.get(rung, {}))
 
     def evaluated(self) -> list[Evaluated]:
         """Return trained architectures by number, each once."""
-        raise NotImplementedError
+        self._claims.sync()
+        return [
+            Evaluated(
+                evaluation.number,
+                evaluation.architecture,
+                evaluation.current.values or (),
+                evaluation.current.attributes[OUTCOME]["result"],
+            )
+            for evaluation in self._view.evaluations
+            if evaluation.status == Status.COMPLETE
+        ]
 
     def failures(self) -> list[str]:
         """Return why evaluations failed, by number."""
-        raise NotImplementedError
+        self._claims.sync()
+        failed = (e for e in self._view.evaluations if e.status == Status.FAILED)
+        return [evaluation.failure or "" for evaluation in failed]
 
     def counts(self) -> dict[str, int]:
         """Return how many proposals were evaluated, infeasible and so on.
@@ -225,4 +264,40 @@ class SearchStudy:
         Keys: ``evaluated``, ``infeasible``, ``repeated``, ``failed``, ``stopped`` early,
         ``running``.
         """
-        raise NotImplementedError
+        self._claims.sync()
+        return {
+            "evaluated": self._view.complete,
+            "infeasible": self._view.counts[Status.INFEASIBLE],
+            "repeated": self._view.counts[Status.REPEATED],
+            "failed": self._view.counts[Status.FAILED],
+            "stopped": self._view.counts[Status.STOPPED],
+            "running": self._view.counts[Status.RUNNING],
+        }
+
+    def _costs(self, architecture: Architecture) -> ArchitectureCosts:
+        # alone, even if others are asked for: a sum over a batch may round differently
+        return self._predict([architecture])[0]
+
+    def _queued(self) -> list[Architecture]:
+        if self._queue is None:
+            stored = json.loads(self._store.description(_QUEUE) or "[]")
+            self._queue = [Architecture.from_dict(data) for data in stored]
+        return self._queue
+
+    def _end(
+        self,
+        proposal: Proposal,
+        key: str,
+        content: Any,
+        state: TrialState,
+        values: Sequence[float] | None = None,
+    ) -> bool:
+        written = self._store.write(proposal.trial_id, key, content)
+        ended = written and self._store.finish(proposal.trial_id, state, values)
+        self._claims.release(proposal.trial_id)
+        if ended or not written:
+            return ended
+        # ended by another worker, or by a call whose answer was lost
+        self._claims.sync()
+        current = self._view.evaluations[proposal.number].current
+        return current.trial_id == proposal.trial_id and key in current.attributes

@@ -41,6 +41,7 @@ class StudyStore:
         patience_s: How long a storage may be away.
 
     Attributes:
+        patience_s: As given.
         outages: How often an operation had to be repeated.
     """
 
@@ -49,7 +50,7 @@ class StudyStore:
         logging.getLogger("optuna").setLevel(logging.ERROR)
         self._storage = storage
         self._name = name
-        self._patience_s = patience_s
+        self.patience_s = patience_s
         self._study_id = -1
         self.outages = 0
 
@@ -132,7 +133,7 @@ class StudyStore:
         self._patiently(lambda: self._storage.set_study_user_attr(self._study_id, key, value))
 
     def _patiently(self, operation: Callable[[], T]) -> T:
-        end = time.monotonic() + self._patience_s
+        end = time.monotonic() + self.patience_s
         pause = _FIRST_PAUSE_S
         while True:
             try:
@@ -144,7 +145,7 @@ class StudyStore:
                 if time.monotonic() > end:
                     raise UnreachableError(
                         f"The storage of study {self._name!r} has not answered for "
-                        f"{self._patience_s:g} s ({type(error).__name__}). "
+                        f"{self.patience_s:g} s ({type(error).__name__}). "
                         "Start it again, then this command."
                     ) from error
             time.sleep(pause)

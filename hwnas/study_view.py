@@ -17,6 +17,7 @@ from hwnas.trial_record import (
     OUTCOME,
     RECORD,
     RUNG,
+    TrialContent,
     TrialRecord,
 )
 from search_spaces import Architecture
@@ -69,22 +70,22 @@ class Evaluation:
     Args:
         number: How many were proposed before it, by anyone. Retries have no number of
             their own, so that a study goes on as if nobody had died.
-        record: What it was created with.
+        content: What it is about.
         attempts: Trials, in the order of their creation.
         status: What became of it.
     """
 
     number: int
-    record: TrialRecord
+    content: TrialContent
     attempts: list[Attempt] = field(default_factory=list)
     status: Status = Status.RUNNING
 
     @property
     def architecture(self) -> Architecture:
         """What was proposed."""
-        if self.record.architecture is None:
+        if self.content.architecture is None:
             raise ValueError(f"evaluation {self.number} holds no architecture.")
-        return self.record.architecture
+        return self.content.architecture
 
     @property
     def current(self) -> Attempt:
@@ -109,7 +110,7 @@ class Evaluation:
         self.status = self._status()
 
     def _status(self) -> Status:
-        if self.record.duplicate_of is not None:
+        if self.content.duplicate_of is not None:
             return Status.REPEATED
         state = self.current.state
         if state == TrialState.COMPLETE:
@@ -153,6 +154,7 @@ class StudyView:
         self._open: dict[int, Attempt] = {}
         self._by_token: dict[str, Attempt] = {}
         self._by_architecture: dict[str, list[Evaluation]] = {}
+        self._infeasible: set[str] = set()
         self._live: dict[int, Evaluation] = {}
 
     def update(self, trials: Sequence[FrozenTrial]) -> list[Evaluation]:
@@ -200,6 +202,19 @@ class StudyView:
         """Return the evaluations to be taken up, by number."""
         return [e for e in self._with(Status.ABANDONED) if self.owner(e.architecture) is e]
 
+    @property
+    def complete(self) -> int:
+        """How many evaluations are complete."""
+        return self.counts[Status.COMPLETE]
+
+    def is_new(self, architecture: Architecture) -> bool:
+        """Return whether an architecture is neither taken nor known to be infeasible."""
+        return self.owner(architecture) is None and architecture.arch_id not in self._infeasible
+
+    def open_attempts(self) -> list[Attempt]:
+        """Return the trials that run, in the order of their creation."""
+        return list(self._open.values())
+
     def stored_twice(self) -> list[Attempt]:
         """Return running trials that repeat a record, as none should be."""
         return [a for a in self._open.values() if self._by_token[a.record.token] is not a]
@@ -212,16 +227,16 @@ class StudyView:
         earlier = self._by_token.get(record.token)
         if earlier is not None:
             number = earlier.number
-        elif record.retry_of is not None:
-            number = record.retry_of
+        elif record.content.retry_of is not None:
+            number = record.content.retry_of
         else:
             number = len(self.evaluations)
         attempt = Attempt(number, trial._trial_id, order, record)
         self._refresh(attempt, trial)
         if earlier is None:
             self._by_token[record.token] = attempt
-            if record.retry_of is None:
-                self.evaluations.append(Evaluation(number, record))
+            if record.content.retry_of is None:
+                self.evaluations.append(Evaluation(number, record.content))
             self.evaluations[number].attempts.append(attempt)
         return number
 
@@ -243,6 +258,8 @@ class StudyView:
         status = evaluation.status
         if is_new:
             self.misses = self.misses + 1 if status in _MISSES else 0
+            if status == Status.INFEASIBLE:
+                self._infeasible.add(evaluation.architecture.arch_id)
             if status not in _MISSES:
                 same = self._by_architecture.setdefault(evaluation.architecture.arch_id, [])
                 same.append(evaluation)

@@ -19,14 +19,10 @@ RUNG = "rung:"
 
 
 @dataclass(frozen=True)
-class TrialRecord:
-    """What a trial is created with; never changed.
+class TrialContent:
+    """What a trial is about: an architecture proposed, or an evaluation taken up.
 
     Args:
-        token: Of this record alone: a record that a broken connection made be stored
-            twice counts once.
-        worker: Name of who asked.
-        process: Its process.
         architecture: What was proposed; ``None`` in a retry.
         positions: The same by position in each dimension, inactive choices not collapsed,
             as samplers remember it.
@@ -38,9 +34,6 @@ class TrialRecord:
         retry_of: Number of the evaluation that this trial takes up.
     """
 
-    token: str
-    worker: str
-    process: WorkerProcess
     architecture: Architecture | None = None
     positions: Sequence[int] = ()
     violations: Mapping[str, float] = field(default_factory=dict)
@@ -50,9 +43,14 @@ class TrialRecord:
     is_told: bool = False
     retry_of: int | None = None
 
+    @property
+    def is_miss(self) -> bool:
+        """Whether there is nothing to evaluate."""
+        return self.duplicate_of is not None or any(v > 0 for v in self.violations.values())
+
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready form without what is empty."""
-        data = {**self.__dict__, "process": self.process.to_dict()}
+        data = dict(self.__dict__)
         if self.architecture is not None:
             data["architecture"] = self.architecture.to_dict()
         # 0 is a number of an evaluation, and equal to False
@@ -64,11 +62,46 @@ class TrialRecord:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Rebuild a record from `to_dict`."""
-        fields = {**data, "process": WorkerProcess.from_dict(data["process"])}
+        """Rebuild a content from `to_dict`."""
+        fields = dict(data)
         if "architecture" in data:
             fields["architecture"] = Architecture.from_dict(data["architecture"])
         return cls(**fields)
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """What a trial is created with; never changed.
+
+    Args:
+        token: Of this record alone: a record that a broken connection made be stored
+            twice counts once.
+        worker: Name of who stored it.
+        process: Its process.
+        content: What it is about.
+    """
+
+    token: str
+    worker: str
+    process: WorkerProcess
+    content: TrialContent
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready form."""
+        return {
+            "token": self.token,
+            "worker": self.worker,
+            "process": self.process.to_dict(),
+            **self.content.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Rebuild a record from `to_dict`."""
+        content = dict(data)
+        token, worker = content.pop("token"), content.pop("worker")
+        process = WorkerProcess.from_dict(content.pop("process"))
+        return cls(token, worker, process, TrialContent.from_dict(content))
 
 
 def new_token() -> str:

@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -55,6 +56,7 @@ class WorkerProcess:
         return status is None or status[0] != self.started or status[1] in "ZX"
 
 
+@cache
 def _kernel() -> str:
     try:
         return f"{_BOOT_ID.read_text().strip()} {os.readlink(_PID_NAMESPACE)}"
