@@ -8,15 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.cost_ranges import WORST_CASE
-from hwnas.cost_table import Exit
+from hwnas.cost_table import CostTable, Exit
 from hwnas.costs import CostModel
 from hwnas.objectives import Constraint, Objective
 from hwnas.samplers.candidate_costs import CandidateCosts
 from latency_predictors.target_predictors import METRICS
 
 _PRIOR_EXIT: Exit = "last"
-# where no limit is set, as far from one as a cost can be
-_NO_LIMIT = -1.0
 
 
 class CandidateCostModel:
@@ -37,6 +35,7 @@ class CandidateCostModel:
         self._cost_model = cost_model
         self._objectives = tuple(objectives)
         self.constraints = tuple(c for c in constraints if c.is_on_costs)
+        self._for_limits = _needed((), self.constraints)
         self._metrics = _needed(self._objectives, self.constraints)
 
     def __call__(self, encodings: NDArray[np.intp]) -> CandidateCosts:
@@ -56,9 +55,24 @@ class CandidateCostModel:
             if objective.name != "accuracy":
                 values[:, column] = table.value(objective.metric, _PRIOR_EXIT)
                 log_stds[:, column] = table.log_std(objective.metric, _PRIOR_EXIT)
-        violations = [c.violation(table.judged(c)) for c in self.constraints]
-        worst = np.max(violations, axis=0) if violations else np.full(len(table), _NO_LIMIT)
+        found = self._violations(table)
+        worst = found.max(axis=1) if self.constraints else np.zeros(len(table))
         return CandidateCosts(values, log_stds, worst)
+
+    def violations(self, encodings: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Return the relative violation of each of the k limits, shape ``(n, k)``.
+
+        Args:
+            encodings: As for a call.
+
+        Raises:
+            UnknownWorkloadError, ValueError: As for a call.
+        """
+        return self._violations(self._cost_model.predict_encodings(encodings, self._for_limits))
+
+    def _violations(self, table: CostTable) -> NDArray[np.float64]:
+        judged = [c.violation(table.judged(c)) for c in self.constraints]
+        return np.stack(judged, axis=1) if judged else np.empty((len(table), 0))
 
 
 def _needed(objectives: Sequence[Objective], constraints: Sequence[Constraint]) -> list[str]:

@@ -98,6 +98,10 @@ class Constraint:
         excess = value / self.bound - 1
         return -excess if self.is_minimum else excess
 
+    def value_at(self, violation: float) -> float:
+        """Return the value whose `violation` it is."""
+        return self.bound * (1 - violation if self.is_minimum else 1 + violation)
+
     def shown(self, value: float) -> str:
         """Return an SI value in the constraint's printing unit."""
         return f"{value * self.shown_per_si:.4g} {self.shown_unit}".rstrip()
