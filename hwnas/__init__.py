@@ -21,13 +21,17 @@ if TYPE_CHECKING:
     from hwnas.predicting import predict
     from hwnas.reporting import report
     from hwnas.searching import search
+    from hwnas.storages import serve_storage
     from hwnas.target_checking import check_target, list_targets
     from hwnas.tuning import tune
+    from hwnas.worker import worker
     from search_spaces import Architecture, SearchSpace, Workload
     from targets import Failure, Measurement, Target
 
 _HOME = {
     "search": "hwnas.searching",
+    "worker": "hwnas.worker",
+    "serve_storage": "hwnas.storages",
     "tune": "hwnas.tuning",
     "calibrate": "hwnas.calibrating",
     "predict": "hwnas.predicting",
@@ -55,6 +59,8 @@ _HOME = {
 
 __all__ = [
     "search",
+    "worker",
+    "serve_storage",
     "tune",
     "calibrate",
     "predict",

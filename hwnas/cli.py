@@ -84,7 +84,7 @@ def search(
     resume: Annotated[bool, typer.Option(help="Continue an interrupted run.")] = False,
     workers: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option(min=1, help="Training processes; one per core by default."),
+        typer.Option(min=1, help="Worker processes here; one per core by default."),
     ] = None,
     runs: Annotated[Path, typer.Option(help="Folder of runs.")] = Path("runs"),
     predictors: Predictors = Path("predictors"),
@@ -113,6 +113,42 @@ def search(
     screen.print(front_table(run.front()))
     screen.print(f"Report: {page}", soft_wrap=True)
     screen.print(f"Next: hwnas export {run.path}", soft_wrap=True)
+
+
+@app.command()
+def worker(
+    location: Annotated[str, typer.Argument(help="Folder of a run, or URL of its storage.")],
+    study: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="The search's name; with a URL."),
+    ] = None,
+    base_dir: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Where relative data paths start on this computer."),
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Join a running search from another process or computer, and evaluate candidates."""
+    from hwnas.worker import worker as run_worker
+
+    with _progress() as progress:
+        count = run_worker(location, study_name=study, base_dir=base_dir, progress=progress)
+    if json_:
+        print_json({"evaluated": count})
+    else:
+        console().print(f"{count} candidates evaluated here; nothing is left to do")
+
+
+@app.command()
+def serve_storage(
+    location: Annotated[str, typer.Argument(help="URL of the storage.")],
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 13000,
+) -> None:
+    """Put a gRPC proxy in front of a storage: hundreds of workers share its connections."""
+    from hwnas.storages import serve_storage as run_serve
+
+    run_serve(location, host, port)
 
 
 @app.command()

@@ -16,7 +16,7 @@ from hwnas.dataset_config import DatasetConfig
 from hwnas.errors import UserError
 from hwnas.objectives import unmet_need
 from hwnas.product_config import ProductConfig
-from hwnas.training_config import TrainingConfig
+from hwnas.training_config import AccuracyConfig, TrainingConfig
 from targets import EnergyConfig
 
 ObjectiveName: TypeAlias = Literal[
@@ -29,7 +29,7 @@ ObjectiveName: TypeAlias = Literal[
     "average_power",
     "battery_days",
 ]
-SamplerName: TypeAlias = Literal["tpe", "nsga2", "nsga3", "random"]
+SamplerName: TypeAlias = Literal["pareto_guided", "tpe", "nsga2", "nsga3", "gp", "random"]
 Scalar: TypeAlias = int | float | str
 
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -79,13 +79,23 @@ class CalibrationConfig(_Section):
 
 
 class SearchConfig(_Section):
-    """The study: how many architectures are trained and how they are proposed."""
+    """The study: how many architectures are trained, how they are proposed, where it is kept."""
 
     evaluations: _Count = 60
-    sampler: SamplerName = "tpe"
-    batch: _Count = Field(8, description="architectures proposed before any of them is told")
+    sampler: SamplerName = "pareto_guided"
+    batch: _Count = Field(
+        4, description="architectures that pareto_guided proposes with the same knowledge, at least"
+    )
     warm_start: Annotated[int, Field(ge=0)] = Field(
         16, description="feasible architectures that cover the space, evaluated first"
+    )
+    storage: str | None = Field(
+        None,
+        description="URL of a database that workers on several hosts share; "
+        "a journal file in the run's folder where there is none",
+    )
+    lease_s: _Positive = Field(
+        60.0, description="an evaluation whose worker is silent for so long is taken up by another"
     )
 
 
@@ -152,6 +162,7 @@ class ExperimentConfig(_Section):
     product: ProductConfig | None = None
     calibration: CalibrationConfig = CalibrationConfig()
     training: TrainingConfig = TrainingConfig()
+    accuracy: AccuracyConfig = AccuracyConfig()
     search: SearchConfig = SearchConfig()
     energy_measurement: EnergyMeasurementConfig = EnergyMeasurementConfig()
     early_exit: EarlyExitConfig = EarlyExitConfig()

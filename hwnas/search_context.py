@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from hwnas.config import ExperimentConfig
 from hwnas.costs import CostModel
 from hwnas.datasets import Dataset
@@ -14,7 +12,8 @@ from hwnas.objectives import Constraint, Objective
 from hwnas.pareto import ObjectiveScale
 from hwnas.progress import ProgressReporter
 from hwnas.run_folder import RunFolder
-from hwnas.study import SearchStudy
+from hwnas.search_plan import SearchPlan
+from hwnas.shared_study import SearchStudy
 from search_spaces import SearchSpace
 from targets import Target
 
@@ -30,12 +29,25 @@ class SearchContext:
     space: SearchSpace
     target: Target
     progress: ProgressReporter
-    objectives: tuple[Objective, ...] = field(init=False)
-    constraints: tuple[Constraint, ...] = field(init=False)
+    plan: SearchPlan = field(init=False)
     costs: CostModel = field(init=False)
-    scale: ObjectiveScale = field(init=False)
     study: SearchStudy = field(init=False)
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """What is optimized."""
+        return self.plan.objectives
+
+    @property
+    def constraints(self) -> tuple[Constraint, ...]:
+        """The limits, in SI units."""
+        return self.plan.constraints
+
+    @property
+    def scale(self) -> ObjectiveScale:
+        """How objectives become losses."""
+        return self.plan.scale
 
     def training_seed(self, *stream: int) -> int:
         """Return the seed of one training, derived from the experiment's and a stream."""
-        return int(np.random.SeedSequence([self.config.seed, *stream]).generate_state(1)[0] >> 1)
+        return self.plan.training_seed(*stream)

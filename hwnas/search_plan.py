@@ -21,6 +21,9 @@ from latency_predictors.target_predictors import TargetPredictors
 from search_spaces import SearchSpace
 from targets.spec import EnergyModel
 
+PLAN = "plan"
+"""Key under which a study holds the plan of its search."""
+
 
 @dataclass(frozen=True)
 class SearchPlan:
@@ -29,7 +32,7 @@ class SearchPlan:
     Args:
         config: The experiment.
         base_dir: Folder that relative data paths start from, where the search was launched.
-        checkpoints: Folder that trained weights go to, there.
+        run_folder: Folder of the run, there.
         dataset_fingerprint: Of the data that every worker must train on.
         energy_model: Of the target.
         ideal: Of the `ObjectiveScale`.
@@ -39,7 +42,7 @@ class SearchPlan:
 
     config: ExperimentConfig
     base_dir: Path
-    checkpoints: Path
+    run_folder: Path
     dataset_fingerprint: str
     energy_model: EnergyModel
     ideal: tuple[float, ...]
@@ -76,7 +79,7 @@ class SearchPlan:
                 "schema_version": SCHEMA_VERSION,
                 "config": self.config.model_dump(mode="json"),
                 "base_dir": str(self.base_dir),
-                "checkpoints": str(self.checkpoints),
+                "run_folder": str(self.run_folder),
                 "dataset_fingerprint": self.dataset_fingerprint,
                 "energy_model": self.energy_model.model_dump(mode="json"),
                 "ideal": list(self.ideal),
@@ -106,7 +109,7 @@ class SearchPlan:
             return cls(
                 ExperimentConfig.model_validate_json(json.dumps(document["config"])),
                 Path(document["base_dir"]),
-                Path(document["checkpoints"]),
+                Path(document["run_folder"]),
                 str(document["dataset_fingerprint"]),
                 EnergyModel.model_validate(document["energy_model"]),
                 tuple(float(value) for value in document["ideal"]),

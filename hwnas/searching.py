@@ -12,13 +12,15 @@ from typing import Any
 import numpy as np
 
 from hwnas.calibration_records import calibrate_into
+from hwnas.candidate_cost_model import CandidateCostModel
 from hwnas.config import ExperimentConfig, load_config
-from hwnas.costs import ArchitectureCosts, CostModel, feasible
+from hwnas.costs import ArchitectureCosts, CostModel
 from hwnas.datasets import Dataset, load_dataset
 from hwnas.errors import UserError
 from hwnas.evaluation import evaluate_candidates
+from hwnas.feasibility import find_feasible
 from hwnas.finalists import measured_front
-from hwnas.objectives import constraints_of, objectives_of
+from hwnas.objectives import Objective, constraints_of, objectives_of
 from hwnas.pareto import ObjectiveScale
 from hwnas.predictor_store import (
     PREDICTOR_FILE,
@@ -31,8 +33,12 @@ from hwnas.progress import ProgressReporter, SilentProgress
 from hwnas.results import write_results
 from hwnas.run_folder import SCHEMA_VERSION, RunFolder, environment
 from hwnas.search_context import SearchContext
+from hwnas.search_plan import PLAN, SearchPlan
+from hwnas.search_study import open_study, storage_url
+from hwnas.shared_study import SearchStudy
 from hwnas.spaces import create_space
-from hwnas.study import SearchStudy
+from hwnas.storages import open_storage
+from hwnas.study_store import read_description
 from hwnas.target_checking import open_target
 from hwnas.training_pool import TrainingPool
 from latency_predictors import calibrate
@@ -62,8 +68,9 @@ def search(
         resume: Continue a run that was interrupted.
         runs: Folder of all runs.
         predictors: Folder of calibrated predictors, shared by searches.
-        workers: Training processes; one per core where ``None``. Results do not
-            depend on it.
+        workers: Worker processes on this computer; one per core where ``None``. With one,
+            the same search gives the same proposals; with several, the order in which
+            their results come decides what is proposed next.
         progress: Told how far the work is.
 
     Returns:
@@ -85,14 +92,15 @@ def search(
             config, base_dir, run, dataset, space, target, progress or SilentProgress()
         )
         try:
-            _prepare(context, predictors)
+            _prepare(context, predictors, resume)
         except (UserError, OSError):
             # the same command, with the fault corrected, must not find a run there
             if not resume:
                 run.remove()
             raise
-        with TrainingPool(config, base_dir, workers or os.cpu_count() or 1) as trainers:
-            evaluate_candidates(context, trainers)
+        count = workers or os.cpu_count() or 1
+        evaluate_candidates(context, count)
+        with TrainingPool(config, base_dir, count) as trainers:
             front = measured_front(context, trainers)
         write_results(context, front, predictor_folder(predictors, target, space))
     return run
@@ -144,23 +152,51 @@ def _first_difference(old: Any, new: Any, path: str = "") -> str | None:
     return None if old == new else path
 
 
-def _prepare(context: SearchContext, predictor_root: Path) -> None:
-    """Fill in what the study needs: predictors, cost model, scale, limits, study."""
+def _prepare(context: SearchContext, predictor_root: Path, resume: bool) -> None:
+    """Fill in what the study needs: predictors, cost model, plan, study."""
+    config = context.config
     predictors = _load_or_calibrate(context, predictor_root)
-    context.costs = CostModel(
-        context.space, predictors, context.target.spec.energy_model, context.config.product
-    )
-    context.objectives = objectives_of(context.config.objectives)
-    context.constraints = constraints_of(context.config.constraints, context.config.product)
-    rng = np.random.default_rng(context.config.seed)
+    energy_model = context.target.spec.energy_model
+    context.costs = CostModel(context.space, predictors, energy_model, config.product)
+    objectives = objectives_of(config.objectives)
+    constraints = constraints_of(config.constraints, config.product)
+    limits = CandidateCostModel(context.costs, objectives, constraints)
+    rng = np.random.default_rng(config.seed)
+    pool = find_feasible(context.space, limits.violations, limits.constraints, _PRESAMPLED, rng)
+    context.progress.message(pool.summary)
     sampled = list(distinct_architectures(context.space, _PRESAMPLED, rng))
-    costs = context.costs.predict(sampled)
-    pool = feasible(sampled, costs, context.constraints)
-    context.progress.message(
-        f"{len(pool)} of {len(sampled)} sampled architectures are predicted to meet the limits"
+    scale = _objective_scale(context, objectives, context.costs.predict(sampled))
+    context.plan = SearchPlan(
+        config,
+        context.base_dir,
+        context.run.path.resolve(),
+        context.dataset.fingerprint,
+        energy_model,
+        scale.ideal,
+        scale.reference,
+        predictors,
     )
-    context.scale = _objective_scale(context, costs)
-    context.study = _make_study(context, pool)
+    context.study = _open_study(context, pool.architectures, resume)
+
+
+def _open_study(context: SearchContext, pool: Sequence[Architecture], resume: bool) -> SearchStudy:
+    """Make the study, or find it, and give workers what they need to join.
+
+    Raises:
+        UserError: If another search of this name is in the storage.
+    """
+    config = context.config
+    url = storage_url(config, context.run)
+    storage = open_storage(url)
+    if not resume and read_description(storage, PLAN, config.name) is not None:
+        raise UserError(
+            f"search.storage: holds a search {config.name!r} already. Continue it with --resume, "
+            "or choose another name with --set name=NAME."
+        )
+    study = open_study(context.plan, storage, context.space, context.costs, "search")
+    study.enqueue(covering_subset(context.space, pool, config.search.warm_start))
+    study.describe(PLAN, context.plan.to_json())
+    return study
 
 
 def _load_or_calibrate(context: SearchContext, root: Path) -> TargetPredictors:
@@ -193,13 +229,15 @@ def _load_or_calibrate(context: SearchContext, root: Path) -> TargetPredictors:
     return predictors
 
 
-def _objective_scale(context: SearchContext, costs: Sequence[ArchitectureCosts]) -> ObjectiveScale:
+def _objective_scale(
+    context: SearchContext, objectives: tuple[Objective, ...], costs: Sequence[ArchitectureCosts]
+) -> ObjectiveScale:
     """Span each cost from the cheapest first exit to the costliest full path sampled.
 
     Accuracy spans from chance, or from the least that is acceptable, to 1.
     """
     ideal, reference = [], []
-    for objective in context.objectives:
+    for objective in objectives:
         if objective.name == "accuracy":
             floor = context.config.constraints.min_accuracy
             ideal.append(1.0)
@@ -208,20 +246,4 @@ def _objective_scale(context: SearchContext, costs: Sequence[ArchitectureCosts])
             best, worst = (max, min) if objective.direction == "maximize" else (min, max)
             ideal.append(best(c.range_of(objective.metric)[0] for c in costs))
             reference.append(worst(c.range_of(objective.metric)[1] for c in costs))
-    return ObjectiveScale(context.objectives, tuple(ideal), tuple(reference))
-
-
-def _make_study(context: SearchContext, pool: Sequence[Architecture]) -> SearchStudy:
-    settings = context.config.search
-    study = SearchStudy(
-        context.run.journal,
-        context.space,
-        context.objectives,
-        context.constraints,
-        context.costs.predict,
-        settings.sampler,
-        context.config.seed,
-        reserve=pool,
-    )
-    study.enqueue(covering_subset(context.space, pool, settings.warm_start))
-    return study
+    return ObjectiveScale(objectives, tuple(ideal), tuple(reference))

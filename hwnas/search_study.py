@@ -1,0 +1,63 @@
+"""Where the study of a search is kept, and how a process takes part in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hwnas.config import ExperimentConfig
+from hwnas.costs import CostModel
+from hwnas.errors import UserError
+from hwnas.run_folder import RunFolder
+from hwnas.search_plan import SearchPlan
+from hwnas.search_samplers import sampler_of
+from hwnas.shared_study import SearchStudy
+from search_spaces import SearchSpace
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+
+
+def storage_url(config: ExperimentConfig, run: RunFolder) -> str:
+    """Return where a search keeps its study: a shared database, or a journal in its folder."""
+    return config.search.storage or f"journal://{run.journal.resolve()}"
+
+
+def location_of(location: str, study_name: str | None) -> tuple[str, str]:
+    """Return storage URL and study name of a search, given its run folder or that URL.
+
+    Raises:
+        UserError: If the folder holds no run, or a URL comes without a name.
+    """
+    if "://" in location:
+        if study_name is None:
+            raise UserError(f"{location}: which search? Give its name with --study NAME.")
+        return location, study_name
+    run = RunFolder(Path(location))
+    config = ExperimentConfig.model_validate(run.manifest()["config"])
+    return storage_url(config, run), config.name
+
+
+def open_study(
+    plan: SearchPlan, storage: BaseStorage, space: SearchSpace, costs: CostModel, worker: str
+) -> SearchStudy:
+    """Take part in the study of a search.
+
+    Args:
+        plan: Of the search.
+        storage: That holds the study, or is to hold it.
+        space: Searched.
+        costs: Of its architectures.
+        worker: Name of this process, for people.
+    """
+    return SearchStudy(
+        storage,
+        space,
+        plan.objectives,
+        plan.constraints,
+        costs.predict,
+        sampler_of(plan, space, costs),
+        worker=worker,
+        name=plan.config.name,
+        lease_s=plan.config.search.lease_s,
+    )

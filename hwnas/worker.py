@@ -1,0 +1,202 @@
+"""One of any number of equal processes that evaluate the candidates of a search."""
+
+from __future__ import annotations
+
+import os
+import platform
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+
+from hwnas.candidate_training import SplitResult, TrainingOutcome, TrainingTask
+from hwnas.datasets import load_dataset
+from hwnas.errors import UserError
+from hwnas.progress import ProgressReporter, SilentProgress
+from hwnas.run_folder import RunFolder
+from hwnas.scorers import AccuracyScorer, ScoringContext, create
+from hwnas.search_plan import PLAN, SearchPlan
+from hwnas.search_study import location_of, open_study
+from hwnas.shared_study import Proposal, SearchStudy, SpaceExhaustedError
+from hwnas.spaces import create_space
+from hwnas.storages import open_storage
+from hwnas.study_store import read_description
+
+# how often to look whether evaluations that run elsewhere have ended
+_LOOK_S = 0.5
+
+
+def worker(
+    location: str,
+    *,
+    study_name: str | None = None,
+    base_dir: Path | None = None,
+    progress: ProgressReporter | None = None,
+) -> int:
+    """Evaluate candidates of a search until none is left, beside any number of others.
+
+    Args:
+        location: Folder of a run, or URL of the storage that holds its study.
+        study_name: The search's name; the folder tells it.
+        base_dir: Folder that relative data paths start from, where it is another than that
+            of the computer the search was launched on.
+        progress: Told of each evaluation.
+
+    Returns:
+        How many architectures this process evaluated.
+
+    Raises:
+        UserError: If there is no such search, or the data here are not those it began with.
+        UnreachableError: If the storage does not answer.
+    """
+    import torch
+
+    torch.set_num_threads(1)
+    url, name = location_of(location, study_name)
+    storage = open_storage(url)
+    text = read_description(storage, PLAN, name)
+    if text is None:
+        raise UserError(
+            f"{location}: no search {name!r} is running there. "
+            "Start it with hwnas search, or name another with --study."
+        )
+    plan = SearchPlan.from_json(text, location)
+    dataset = load_dataset(plan.config.dataset, base_dir or plan.base_dir)
+    if dataset.fingerprint != plan.dataset_fingerprint:
+        raise UserError(
+            f"{location}: the data set here is not the one that this search began with. "
+            "Copy that one here; --base-dir says where relative paths start."
+        )
+    space = create_space(plan.config.space, dataset.input_shape, len(dataset.class_names))
+    with ExitStack() as stack:
+        folder = plan.run_folder
+        if not folder.is_dir():
+            # another computer: the search trains again what it needs the weights of
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        scorer = create(
+            plan.config.accuracy.scorer, ScoringContext(space, dataset, plan.config, folder)
+        )
+        costs = plan.costs(space)
+        name_here = f"{platform.node()}:{os.getpid()}"
+        study = stack.enter_context(open_study(plan, storage, space, costs, name_here))
+        return Evaluator(plan, study, scorer, folder, progress or SilentProgress()).run()
+
+
+class Evaluator:
+    """The loop of a worker: claim an architecture, score its accuracy, tell.
+
+    Args:
+        plan: Of the search.
+        study: Shared with all other workers.
+        scorer: Of accuracies.
+        folder: Where weights go, as in a `RunFolder`.
+        progress: Told of each evaluation.
+    """
+
+    def __init__(
+        self,
+        plan: SearchPlan,
+        study: SearchStudy,
+        scorer: AccuracyScorer,
+        folder: Path,
+        progress: ProgressReporter,
+    ) -> None:
+        self._plan = plan
+        self._study = study
+        self._scorer = scorer
+        self._run = RunFolder(folder)
+        self._progress = progress
+
+    def run(self) -> int:
+        """Evaluate until nothing is left to do, here or elsewhere; return how many were."""
+        done = 0
+        while not self._is_over():
+            try:
+                proposal = self._study.claim(self._plan.config.search.evaluations)
+            except SpaceExhaustedError:
+                break
+            if proposal is None:
+                time.sleep(_LOOK_S)
+                continue
+            self._evaluate(proposal)
+            done += 1
+        return done
+
+    def _is_over(self) -> bool:
+        counts, wanted = self._study.counts(), self._plan.config.search.evaluations
+        # more failures than the whole budget: the settings are at fault, not the luck
+        return counts["evaluated"] >= wanted or counts["failed"] > wanted
+
+    def _evaluate(self, proposal: Proposal) -> None:
+        outcome = self._scorer.score(
+            self._task(proposal), _ProposalRungs(self._plan, self._study, proposal)
+        )
+        self._progress.advance(_note(outcome))
+        if outcome.validation is None:
+            self._study.fail(proposal, outcome.failure or "no result")
+        elif outcome.halted:
+            reason = f"halted after {outcome.epochs} epochs"
+            self._study.prune(proposal, reason, outcome.to_dict())
+        else:
+            self._study.complete(
+                proposal,
+                objective_values(self._plan, proposal, outcome.validation),
+                outcome.to_dict(),
+                self._violations(proposal, outcome.validation),
+            )
+
+    def _task(self, proposal: Proposal) -> TrainingTask:
+        return TrainingTask(
+            architecture=proposal.architecture,
+            seed=self._plan.training_seed(proposal.number),
+            stage_costs=tuple(p.mean for p in proposal.costs.stage_latency_s),
+            checkpoint=self._run.checkpoint(proposal.architecture.arch_id),
+        )
+
+    def _violations(self, proposal: Proposal, validation: SplitResult) -> dict[str, float]:
+        """Return the violations of the limits that only a training could judge."""
+        predicted = proposal.costs.violations(self._plan.constraints, validation.exit_shares)
+        return {
+            c.name: predicted[c.name] if c.is_on_costs else c.violation(validation.accuracy)
+            for c in self._plan.constraints
+            if not c.is_known_before_training
+        }
+
+
+class _ProposalRungs:
+    """What one evaluation tells the others at rungs of its training, and learns from them."""
+
+    def __init__(self, plan: SearchPlan, study: SearchStudy, proposal: Proposal) -> None:
+        self._plan, self._study, self._proposal = plan, study, proposal
+
+    def losses(self, validation: SplitResult) -> tuple[float, ...]:
+        """See `Rungs`."""
+        values = objective_values(self._plan, self._proposal, validation)
+        return tuple(self._plan.scale.losses(np.array([values]))[0].tolist())
+
+    def report(self, rung: int, losses: tuple[float, ...]) -> None:
+        """See `Rungs`."""
+        self._study.report_rung(self._proposal, rung, losses)
+
+    def others(self, rung: int) -> list[tuple[float, ...]]:
+        """See `Rungs`."""
+        found = self._study.rung_values(rung)
+        return [losses for number, losses in found.items() if number != self._proposal.number]
+
+
+def objective_values(plan: SearchPlan, proposal: Proposal, validation: SplitResult) -> list[float]:
+    """Return the objectives' values of a network: accuracy as judged, costs as predicted."""
+    return [
+        validation.accuracy
+        if objective.name == "accuracy"
+        else proposal.costs.expected(objective.metric, validation.exit_shares)
+        for objective in plan.objectives
+    ]
+
+
+def _note(outcome: TrainingOutcome) -> str:
+    if outcome.validation is None:
+        return outcome.failure or "failed"
+    return f"{outcome.validation.accuracy:.1%} in {outcome.seconds:.1f} s"
