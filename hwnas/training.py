@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -63,19 +63,53 @@ def train(
         Loshchilov & Hutter (2019), Decoupled Weight Decay Regularization,
         Algorithm 2. arXiv:1711.05101
     """
-    began = time.perf_counter()
-    device = _device(config)
+    device = device_of(config)
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.train()
+    result = optimize(
+        list(network.parameters()),
+        lambda x, y: exit_loss(network(x), y, config),
+        dataset,
+        config,
+        seed,
+        # batch norm's statistics are no parameters, and may overflow first
+        go_on=lambda epoch: _is_finite(network.state_dict().values()) and go_on(epoch),
+    )
+    network.to("cpu").eval()
+    diverged = result.diverged or not _is_finite(network.state_dict().values())
+    return replace(result, diverged=diverged)
+
+
+def optimize(
+    parameters: Sequence[nn.Parameter],
+    loss_of: Callable[[Tensor, Tensor], Tensor],
+    dataset: Dataset,
+    config: TrainingConfig,
+    seed: int,
+    *,
+    go_on: Callable[[int], bool] = lambda epoch: True,
+) -> TrainingResult:
+    """Minimize a loss over the batches of the training split; see `train`.
+
+    Args:
+        parameters: What is optimized, on the device of `device_of`.
+        loss_of: Loss of a batch: augmented samples ``(N, C, H, W)``, channels last, and labels.
+        dataset: Its training split is used.
+        config: Settings.
+        seed: Of batch order and augmentation.
+        go_on: As in `train`.
+    """
+    began = time.perf_counter()
+    device = device_of(config)
     x = torch.from_numpy(dataset.train.x).to(device)
     y = torch.from_numpy(dataset.train.y).to(device)
     generator = torch.Generator().manual_seed(seed)
     batch = min(config.batch_size, len(y))
     steps = config.epochs * max(1, len(y) // batch)
     optimizer = torch.optim.AdamW(
-        _parameter_groups(network, config.weight_decay), lr=config.learning_rate, fused=True
+        _parameter_groups(parameters, config.weight_decay), lr=config.learning_rate, fused=True
     )
     diverged, step = False, 0
-    network.train()
     for epoch in range(config.epochs):
         order = torch.randperm(len(y), generator=generator)
         # an incomplete last batch could hold one sample, which batch-norm cannot take
@@ -83,16 +117,43 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = config.learning_rate * _schedule(step, steps)
             index = order[start : start + batch].to(device)
-            loss = _step(network, optimizer, x[index], y[index], config, generator)
+            samples = _augment(x[index], config.augmentation, generator)
+            loss = loss_of(samples.contiguous(memory_format=torch.channels_last), y[index])
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
             step += 1
         # the last step's loss is older than the weights it leads to
-        if not torch.isfinite(loss) or not _is_finite(network):
+        if not torch.isfinite(loss) or not _is_finite(parameters):
             diverged = True
             break
         if not go_on(epoch + 1):
             break
-    network.to("cpu").eval()
     return TrainingResult(epoch + 1, time.perf_counter() - began, diverged)
+
+
+def exit_loss(exits: Sequence[Tensor], target: Tensor, config: TrainingConfig) -> Tensor:
+    """Return the weighted sum of the exits' cross-entropies.
+
+    Args:
+        exits: Logits ``(N, classes)`` of every exit, the final one last.
+        target: Labels ``(N,)``, or probabilities ``(N, classes)``.
+        config: Weight of early exits, and label smoothing.
+    """
+    smoothing = config.label_smoothing
+    *early, final = exits
+    loss = functional.cross_entropy(final, target, label_smoothing=smoothing)
+    for logits in early:
+        part = functional.cross_entropy(logits, target, label_smoothing=smoothing)
+        loss = loss + config.exit_loss_weight * part
+    return loss
+
+
+def device_of(config: TrainingConfig) -> torch.device:
+    """Return where a training runs."""
+    if config.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(config.device)
 
 
 def predict_logits(network: nn.Module, x: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
@@ -107,27 +168,6 @@ def predict_logits(network: nn.Module, x: NDArray[np.float32]) -> tuple[NDArray[
             batches.append(network(part.contiguous(memory_format=torch.channels_last)))
     network.train(was_training)
     return tuple(torch.cat(parts).cpu().numpy() for parts in zip(*batches, strict=True))
-
-
-def _step(
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    x: Tensor,
-    y: Tensor,
-    config: TrainingConfig,
-    generator: torch.Generator,
-) -> Tensor:
-    x = _augment(x, config.augmentation, generator)
-    *early, final = network(x.contiguous(memory_format=torch.channels_last))
-    smoothing = config.label_smoothing
-    loss = functional.cross_entropy(final, y, label_smoothing=smoothing)
-    for logits in early:
-        exit_loss = functional.cross_entropy(logits, y, label_smoothing=smoothing)
-        loss = loss + config.exit_loss_weight * exit_loss
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
-    return loss.detach()
 
 
 def _augment(x: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
@@ -155,21 +195,17 @@ def _schedule(step: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
 
 
-def _parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+def _parameter_groups(
+    parameters: Sequence[nn.Parameter], weight_decay: float
+) -> list[dict[str, Any]]:
     # decay pulls biases and batch-norm scales towards values that mean nothing
-    decayed = [p for p in network.parameters() if p.ndim > 1]
-    others = [p for p in network.parameters() if p.ndim <= 1]
+    decayed = [p for p in parameters if p.ndim > 1]
+    others = [p for p in parameters if p.ndim <= 1]
     return [
         {"params": decayed, "weight_decay": weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
 
 
-def _is_finite(network: nn.Module) -> bool:
-    return all(bool(torch.isfinite(tensor).all()) for tensor in network.state_dict().values())
-
-
-def _device(config: TrainingConfig) -> torch.device:
-    if config.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(config.device)
+def _is_finite(tensors: Iterable[Tensor]) -> bool:
+    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
