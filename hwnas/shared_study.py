@@ -146,6 +146,14 @@ class SearchStudy:
         """Return a text stored with the study; ``None`` where there is none."""
         return self._store.description(key)
 
+    def announce(self, key: str, text: str) -> None:
+        """Store a short text for all workers, in place of an earlier one."""
+        self._store.announce(key, text)
+
+    def announcement(self, key: str) -> str | None:
+        """Return what was announced last; ``None`` where nothing was."""
+        return self._store.announcement(key)
+
     def enqueue(self, architectures: Sequence[Architecture]) -> None:
         """Have architectures proposed first; does nothing where some were enqueued before.
 

@@ -113,24 +113,36 @@ class StudyStore:
 
         return self._patiently(finish)
 
+    def announce(self, key: str, text: str) -> None:
+        """Store a text with the study in place of an earlier one."""
+        self._patiently(lambda: self._storage.set_study_user_attr(self._study_id, key, text))
+
+    def announcement(self, key: str) -> str | None:
+        """Return what was announced last; ``None`` where nothing was."""
+        attributes = self._patiently(lambda: self._storage.get_study_user_attrs(self._study_id))
+        return attributes.get(key)
+
     def describe(self, key: str, text: str) -> None:
-        """Store a text with the study, unless there is one of this key; whole or not at all."""
+        """Store a text with the study, unless there is one of this key; whole or not at all.
+
+        It may be long: it is kept apart from what is announced, which may be read often.
+        """
         if self.description(key) is not None:
             return
         chunks = [text[i : i + _CHUNK] for i in range(0, len(text), _CHUNK)]
         for i, chunk in enumerate(chunks):
-            self._set_attribute(f"{key}:{i}", chunk)
-        self._set_attribute(key, len(chunks))
+            self._set_description(f"{key}:{i}", chunk)
+        self._set_description(key, len(chunks))
 
     def description(self, key: str) -> str | None:
         """Return a text stored with the study; ``None`` where there is none."""
-        attributes = self._patiently(lambda: self._storage.get_study_user_attrs(self._study_id))
+        attributes = self._patiently(lambda: self._storage.get_study_system_attrs(self._study_id))
         if key not in attributes:
             return None
         return "".join(attributes[f"{key}:{i}"] for i in range(attributes[key]))
 
-    def _set_attribute(self, key: str, value: Any) -> None:
-        self._patiently(lambda: self._storage.set_study_user_attr(self._study_id, key, value))
+    def _set_description(self, key: str, value: Any) -> None:
+        self._patiently(lambda: self._storage.set_study_system_attr(self._study_id, key, value))
 
     def _patiently(self, operation: Callable[[], T]) -> T:
         end = time.monotonic() + self.patience_s
