@@ -91,6 +91,7 @@ def search(
     json_: Json = False,
 ) -> None:
     """Search architectures and write runs/NAME/ with front, measurements and report."""
+    from hwnas.accuracy_text import accuracy_notes
     from hwnas.reporting import report
     from hwnas.searching import search as run_search
     from hwnas.tables import front_table
@@ -111,6 +112,8 @@ def search(
         return
     screen = console()
     screen.print(front_table(run.front()))
+    for note in accuracy_notes(run.front()):
+        screen.print(note, soft_wrap=True, markup=False, highlight=False)
     screen.print(f"Report: {page}", soft_wrap=True)
     screen.print(f"Next: hwnas export {run.path}", soft_wrap=True)
 

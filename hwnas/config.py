@@ -78,6 +78,17 @@ class CalibrationConfig(_Section):
     held_out: Annotated[int, Field(ge=0)] = 10
 
 
+class RayConfig(_Section):
+    """Workers that a Ray cluster places; needs ``search.storage``, which every node reaches."""
+
+    address: str | None = Field(
+        None, description="of the cluster, such as ray://head:10001; one is started here if none"
+    )
+    workers: _Count = 1
+    cpus_per_worker: _Positive = 1.0
+    gpus_per_worker: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+
+
 class SearchConfig(_Section):
     """The study: how many architectures are trained, how they are proposed, where it is kept."""
 
@@ -94,6 +105,7 @@ class SearchConfig(_Section):
         description="URL of a database that workers on several hosts share; "
         "a journal file in the run's folder where there is none",
     )
+    ray: RayConfig | None = None
     lease_s: _Positive = Field(
         60.0, description="an evaluation whose worker is silent for so long is taken up by another"
     )
@@ -133,7 +145,7 @@ class FinalistsConfig(_Section):
     A longer training would let finalists dominate members that had no such chance.
     """
 
-    count: _Count = 3
+    count: _Count = 6
     seeds: Annotated[int, Field(ge=2)] = 3
 
 
@@ -226,6 +238,11 @@ def parse_config(document: Mapping[str, Any], source: str) -> ExperimentConfig:
     config = _validated(document, source, ExperimentConfig)
     if len(set(config.objectives)) != len(config.objectives):
         raise UserError(f"{source}: objectives: wanted each once. Got {list(config.objectives)}.")
+    if config.search.ray is not None and config.search.storage is None:
+        raise UserError(
+            f"{source}: search.ray: needs search.storage, a URL that every node of the cluster "
+            "reaches. See docs/distributed.md."
+        )
     if need := unmet_need(config):
         raise UserError(f"{source}: {need}")
     return config

@@ -6,6 +6,7 @@ import time
 
 from hwnas.errors import UserError
 from hwnas.local_workers import LocalWorkers
+from hwnas.ray_workers import RayWorkers
 from hwnas.search_context import SearchContext
 from hwnas.search_study import storage_url
 
@@ -28,8 +29,7 @@ def evaluate_candidates(context: SearchContext, workers: int) -> None:
     seen = _Seen(context)
     context.progress.phase("Training candidates", max(0, wanted - seen.evaluated))
     if seen.evaluated < wanted:
-        url = storage_url(context.config, context.run)
-        with LocalWorkers(url, context.config.name, workers) as team:
+        with _team(context, workers) as team:
             while team.check():
                 seen.look()
                 time.sleep(_LOOK_S)
@@ -44,6 +44,14 @@ def evaluate_candidates(context: SearchContext, workers: int) -> None:
         context.progress.message(
             f"The feasible space is exhausted after {seen.evaluated} architectures"
         )
+
+
+def _team(context: SearchContext, workers: int) -> LocalWorkers | RayWorkers:
+    config = context.config
+    url = storage_url(config, context.run)
+    if config.search.ray is None:
+        return LocalWorkers(url, config.name, workers)
+    return RayWorkers(url, config.name, config.search.ray)
 
 
 class _Seen:

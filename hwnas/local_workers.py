@@ -53,7 +53,7 @@ class LocalWorkers:
             process.join()
             if errors.poll():
                 with contextlib.suppress(EOFError):
-                    _raise(*errors.recv())
+                    raise_as_here(*errors.recv())
             if process.exitcode != 0:
                 self._replace(process)
         return bool(self._running)
@@ -95,7 +95,13 @@ class LocalWorkers:
         self._running.append((process, ours))
 
 
-def _raise(kind: str, message: str) -> None:
+def raise_as_here(kind: str, message: str) -> None:
+    """Raise an error that a worker met: one line of the user's, or its traceback.
+
+    Args:
+        kind: Name of the class of an error in `hwnas.errors`; empty for a bug.
+        message: Its text.
+    """
     known = {"UserError": UserError, "UnreachableError": UnreachableError}
     raise known.get(kind, RuntimeError)(message)
 

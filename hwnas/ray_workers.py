@@ -1,0 +1,104 @@
+"""Workers of one search that a Ray cluster places, on its GPUs where they are asked for."""
+
+from __future__ import annotations
+
+import traceback
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from hwnas.errors import UnreachableError, UserError
+from hwnas.local_workers import raise_as_here
+
+if TYPE_CHECKING:
+    from hwnas.config import RayConfig
+
+# a search that kills its workers again and again must end
+_MOST_RESTARTS = 10
+
+
+class RayWorkers:
+    """So many Ray tasks that evaluate candidates until nothing is left to do.
+
+    Each is what ``hwnas worker`` is; Ray only chooses where it runs. It starts a worker
+    anew that dies with its node: what it was evaluating is taken up again. Every node needs
+    hwnas, the data set, and the storage's address.
+
+    Args:
+        url: Storage of the study.
+        study_name: Of the study in the storage.
+        settings: Which cluster, how many workers, and what each needs of it.
+
+    Raises:
+        UserError: If Ray is not installed.
+        UnreachableError: If the cluster does not answer.
+    """
+
+    def __init__(self, url: str, study_name: str, settings: RayConfig) -> None:
+        try:
+            import ray
+        except ImportError:
+            raise UserError("search.ray: needs Ray. Run: pip install 'hwnas[ray]'") from None
+        self._ray = ray
+        try:
+            ray.init(address=settings.address, log_to_driver=False, configure_logging=False)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            reason = str(error).partition("\n")[0]
+            raise UnreachableError(
+                f"search.ray.address: no cluster at {settings.address!r} ({reason}). "
+                "Check: ray status"
+            ) from None
+        remote = ray.remote(
+            num_cpus=settings.cpus_per_worker,
+            num_gpus=settings.gpus_per_worker,
+            max_retries=_MOST_RESTARTS,
+        )(_work)
+        self._running: list[Any] = [remote.remote(url, study_name) for _ in range(settings.workers)]
+
+    def check(self) -> bool:
+        """Return whether any worker is at work.
+
+        Raises:
+            UserError, UnreachableError: As a worker raised it.
+            RuntimeError: With a worker's traceback, or if workers die again and again.
+        """
+        ended, self._running = self._ray.wait(
+            self._running, num_returns=len(self._running), timeout=0
+        )
+        for task in ended:
+            try:
+                error = self._ray.get(task)
+            except self._ray.exceptions.RayError as death:
+                raise RuntimeError(f"a worker on the cluster died: {death}") from None
+            if error is not None:
+                raise_as_here(*error)
+        return bool(self._running)
+
+    def stop(self) -> None:
+        """Kill them all; what they were evaluating is taken up when the search goes on."""
+        for task in self._running:
+            self._ray.cancel(task, force=True)
+        self._running.clear()
+        self._ray.shutdown()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+def _work(url: str, study_name: str) -> tuple[str, str] | None:
+    from hwnas.worker import worker
+
+    try:
+        worker(url, study_name=study_name)
+    except UserError as error:
+        return type(error).__name__, str(error)
+    except Exception:
+        return "", traceback.format_exc()
+    return None
