@@ -1,0 +1,191 @@
+"""What evaluations took: time, processor seconds, and energy of the computers they ran on."""
+
+from __future__ import annotations
+
+import platform
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from hwnas.errors import UserError
+from targets import Provenance
+from targets.meters import MeterError
+from targets.meters.rapl import Rapl
+
+
+@dataclass(frozen=True)
+class Spending:
+    """What one evaluation took.
+
+    Args:
+        host: Name of the computer.
+        began_s: When it began, UNIX time.
+        ended_s: When it ended.
+        cpu_s: Processor seconds of the evaluation itself.
+        package_energy_j: Measured energy of the computer's processor packages meanwhile, with
+            all that ran beside it; ``None`` where its counters cannot be read.
+    """
+
+    host: str
+    began_s: float
+    ended_s: float
+    cpu_s: float
+    package_energy_j: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready form."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Spending:
+        """Rebuild what `to_dict` returned."""
+        return cls(**data)
+
+
+@dataclass(frozen=True)
+class ComputeEnergy:
+    """Energy of the computers that a search ran on.
+
+    Args:
+        joules: Of their processors.
+        provenance: ``measured`` where counters tell all of it, else ``modelled``.
+    """
+
+    joules: float
+    provenance: Provenance
+
+
+def busy_seconds(spendings: Iterable[Spending]) -> float:
+    """Return for how long at least one evaluation ran: pauses of a search do not count."""
+    return sum(seconds for seconds, _ in _segments((s, 0.0) for s in spendings))
+
+
+def compute_energy(
+    spendings: Iterable[Spending], core_power_w: float | None
+) -> ComputeEnergy | None:
+    """Return the energy of the computers while they evaluated.
+
+    Counters see the whole computer. What evaluations that ran at once on one of them
+    measured is therefore not added: at any moment its power is the mean of their mean powers.
+    Where there is no counter, the energy is ``cpu_s * core_power_w``.
+
+    Args:
+        spendings: What evaluations took.
+        core_power_w: Power of one busy processor core, as stated by who runs the search.
+
+    Returns:
+        ``None`` where an evaluation was not measured, and no power is stated.
+    """
+    measured: dict[str, list[tuple[Spending, float]]] = defaultdict(list)
+    unmeasured_cpu_s = []
+    for spending in spendings:
+        duration_s = spending.ended_s - spending.began_s
+        # a clock that was put back leaves no duration to tell a power by
+        if spending.package_energy_j is None or duration_s <= 0:
+            unmeasured_cpu_s.append(spending.cpu_s)
+        else:
+            power_w = spending.package_energy_j / duration_s
+            measured[spending.host].append((spending, power_w))
+    if unmeasured_cpu_s and core_power_w is None:
+        return None
+    joules = sum(
+        seconds * power_w
+        for of_host in measured.values()
+        for seconds, power_w in _segments(of_host)
+    )
+    joules += sum(unmeasured_cpu_s) * (core_power_w or 0.0)
+    return ComputeEnergy(joules, "modelled" if unmeasured_cpu_s else "measured")
+
+
+def _segments(powers_w: Iterable[tuple[Spending, float]]) -> Iterator[tuple[float, float]]:
+    """Yield seconds in which the same evaluations ran, at least one, with their mean power."""
+    steps = []
+    for spending, power_w in powers_w:
+        if spending.ended_s > spending.began_s:
+            steps += [(spending.began_s, 1, power_w), (spending.ended_s, -1, -power_w)]
+    running, total_w, since_s = 0, 0.0, 0.0
+    for at_s, step, step_w in sorted(steps):
+        if running:
+            yield at_s - since_s, total_w / running
+        running += step
+        # so that rounding does not add up
+        total_w = total_w + step_w if running else 0.0
+        since_s = at_s
+
+
+class SpendingMeter:
+    """Tells what the evaluations of one worker take, with RAPL counters where it may read them.
+
+    Args:
+        root: Of sysfs.
+    """
+
+    def __init__(self, *, root: str = "/sys") -> None:
+        self._lock, self._closed = threading.Lock(), threading.Event()
+        self._watch: threading.Thread | None = None
+        self.why_unmeasured: str | None = None
+        """Why there are no measured energies, if there are none."""
+        try:
+            self._rapl: Rapl | None = Rapl(root=root)
+        except MeterError as error:
+            self._rapl, self.why_unmeasured = None, f"{error}; {error.fix}".rstrip("; ")
+        else:
+            # counters come round: they must be read more often than that
+            period_s = self._rapl.wrap_s / 2
+            self._watch = threading.Thread(target=self._keep_up, args=(period_s,), daemon=True)
+            self._watch.start()
+        self.begin()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closed.set()
+        if self._watch is not None:
+            self._watch.join()
+
+    def begin(self) -> None:
+        """Note that an evaluation begins."""
+        self._began_s, self._began_j = time.time(), self._joules()
+
+    def end(self, cpu_s: float) -> Spending:
+        """Return what the evaluation that began last took.
+
+        Args:
+            cpu_s: Processor seconds that it took, in whichever process.
+        """
+        ended_j = self._joules()
+        energy_j = None
+        if ended_j is not None and self._began_j is not None:
+            energy_j = ended_j - self._began_j
+        return Spending(platform.node(), self._began_s, time.time(), cpu_s, energy_j)
+
+    def require_energy(self, core_power_w: float | None) -> None:
+        """Refuse a budget of joules that could not be told.
+
+        Raises:
+            UserError: If energies are neither measured here nor a power is stated.
+        """
+        if self.why_unmeasured is not None and core_power_w is None:
+            raise UserError(
+                f"search.stop.joules: no energy is measured here ({self.why_unmeasured}). "
+                "State the power of a busy core in search.stop.cpu_core_power_w."
+            )
+
+    def _keep_up(self, period_s: float) -> None:
+        while not self._closed.wait(period_s):
+            self._joules()
+
+    def _joules(self) -> float | None:
+        with self._lock:
+            if self._rapl is None:
+                return None
+            try:
+                return self._rapl.joules()
+            except MeterError as error:
+                # the evaluation under way is not measured, nor any after it
+                self._rapl, self.why_unmeasured = None, str(error)
+                return None
