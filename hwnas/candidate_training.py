@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,11 +120,12 @@ class TrainingOutcome:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> TrainingOutcome:
-        """Rebuild an outcome from `to_dict`."""
+        """Rebuild an outcome from `to_dict`; what else stands beside it is left alone."""
         splits = {name: _split_result(data[name]) for name in ("validation", "test")}
         curves = tuple(map(LearningCurve.from_dict, data.get("curves", ())))
         thresholds = tuple(data["thresholds"])
-        return cls(**{**data, **splits, "thresholds": thresholds, "curves": curves})
+        own = {f.name: data[f.name] for f in fields(cls) if f.name in data}
+        return cls(**{**own, **splits, "thresholds": thresholds, "curves": curves})
 
 
 def train_candidate(
