@@ -16,6 +16,7 @@ from hwnas.dataset_config import DatasetConfig
 from hwnas.errors import UserError
 from hwnas.objectives import unmet_need
 from hwnas.product_config import ProductConfig
+from hwnas.stop_config import StopConfig
 from hwnas.training_config import AccuracyConfig, TrainingConfig
 from targets import EnergyConfig
 
@@ -106,6 +107,7 @@ class SearchConfig(_Section):
         "a journal file in the run's folder where there is none",
     )
     ray: RayConfig | None = None
+    stop: StopConfig = StopConfig()
     lease_s: _Positive = Field(
         60.0, description="an evaluation whose worker is silent for so long is taken up by another"
     )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 from hwnas.errors import UserError
 from hwnas.local_workers import LocalWorkers
 from hwnas.ray_workers import RayWorkers
+from hwnas.scorer_choice import LADDER
+from hwnas.search_budget import STOPPED, Accounts
 from hwnas.search_context import SearchContext
 from hwnas.search_study import storage_url
 
@@ -25,22 +28,27 @@ def evaluate_candidates(context: SearchContext, workers: int) -> None:
     Raises:
         UserError: If every training failed.
     """
-    study, wanted = context.study, context.config.search.evaluations
-    seen = _Seen(context)
+    study, accounts = context.study, Accounts(context.plan, context.study)
+    budget = accounts.budget()
+    accounts.update()
+    seen, wanted = _Seen(context), accounts.wanted(budget)
     context.progress.phase("Training candidates", max(0, wanted - seen.evaluated))
-    if seen.evaluated < wanted:
+    if seen.evaluated < wanted and accounts.stop_reason(budget) is None:
         with _team(context, workers) as team:
             while team.check():
                 seen.look()
                 time.sleep(_LOOK_S)
         seen.look()
+        accounts.update()
     if seen.evaluated == 0:
         failures = study.failures()
         raise UserError(
             f"{context.run.path}: all {len(failures)} trainings failed; the last: {failures[-1]}. "
             "Change section training, and choose another name with --set name=NAME."
         )
-    if seen.evaluated < wanted:
+    if reason := study.announcement(STOPPED):
+        context.progress.message(f"Stopped after {seen.evaluated} architectures: {reason}")
+    elif seen.evaluated < accounts.wanted(budget):
         context.progress.message(
             f"The feasible space is exhausted after {seen.evaluated} architectures"
         )
@@ -61,6 +69,7 @@ class _Seen:
         self._context = context
         self.evaluated = len(context.study.evaluated())
         self._failed = len(context.study.failures())
+        self._ladder = context.config.accuracy.scorer != "auto"
 
     def look(self) -> None:
         """Tell what has been evaluated, and what has failed, since the last look."""
@@ -72,3 +81,7 @@ class _Seen:
         for reason in study.failures()[self._failed :]:
             progress.advance(reason)
             self._failed += 1
+        if not self._ladder and (found := study.description(LADDER)) is not None:
+            self._ladder = True
+            for line in json.loads(found)["lines"]:
+                progress.message(line)

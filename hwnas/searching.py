@@ -32,6 +32,7 @@ from hwnas.predictor_store import (
 from hwnas.progress import ProgressReporter, SilentProgress
 from hwnas.results import write_results
 from hwnas.run_folder import SCHEMA_VERSION, RunFolder, environment
+from hwnas.search_budget import BUDGET, STOPPED, Budget
 from hwnas.search_context import SearchContext
 from hwnas.search_plan import PLAN, SearchPlan
 from hwnas.search_study import open_study, storage_url
@@ -48,6 +49,7 @@ from search_spaces import Architecture
 from targets import Target
 
 _PRESAMPLED = 2000
+_BUDGETS = ("search.evaluations.", "search.stop.", "search.lease_s.")
 
 
 def search(
@@ -146,7 +148,7 @@ def _first_difference(old: Any, new: Any, path: str = "") -> str | None:
             where = f"{path}.{key}" if path else key
             found = _first_difference(old.get(key), new.get(key), where)
             # a longer search is the same search, continued
-            if found is not None and found != "search.evaluations":
+            if found is not None and not f"{found}.".startswith(_BUDGETS):
                 return found
         return None
     return None if old == new else path
@@ -196,6 +198,8 @@ def _open_study(context: SearchContext, pool: Sequence[Architecture], resume: bo
     study = open_study(context.plan, storage, context.space, context.costs, "search")
     study.enqueue(covering_subset(context.space, pool, config.search.warm_start))
     study.describe(PLAN, context.plan.to_json())
+    study.announce(BUDGET, Budget.of(config).model_dump_json())
+    study.announce(STOPPED, "")
     return study
 
 

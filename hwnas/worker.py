@@ -12,11 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from hwnas.candidate_training import SplitResult, TrainingOutcome, TrainingTask
+from hwnas.compute_energy import SpendingMeter
 from hwnas.datasets import load_dataset
 from hwnas.errors import UserError
 from hwnas.progress import ProgressReporter, SilentProgress
 from hwnas.run_folder import RunFolder
-from hwnas.scorers import AccuracyScorer, ScoringContext, create
+from hwnas.scorer_choice import ScorerChoice
+from hwnas.scorers import ScoringContext
+from hwnas.search_budget import SPENDING, STOPPED, Accounts
 from hwnas.search_plan import PLAN, SearchPlan
 from hwnas.search_study import location_of, open_study
 from hwnas.shared_study import Proposal, SearchStudy, SpaceExhaustedError
@@ -75,13 +78,12 @@ def worker(
         if not folder.is_dir():
             # another computer: the search trains again what it needs the weights of
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        scorer = create(
-            plan.config.accuracy.scorer, ScoringContext(space, dataset, plan.config, folder)
-        )
         costs = plan.costs(space)
         name_here = f"{platform.node()}:{os.getpid()}"
         study = stack.enter_context(open_study(plan, storage, space, costs, name_here))
-        return Evaluator(plan, study, scorer, folder, progress or SilentProgress()).run()
+        scorers = ScorerChoice(study, ScoringContext(space, dataset, plan.config, folder))
+        meter = stack.enter_context(SpendingMeter())
+        return Evaluator(plan, study, scorers, meter, folder, progress or SilentProgress()).run()
 
 
 class Evaluator:
@@ -90,7 +92,8 @@ class Evaluator:
     Args:
         plan: Of the search.
         study: Shared with all other workers.
-        scorer: Of accuracies.
+        scorers: Of accuracies.
+        meter: Of what evaluations take.
         folder: Where weights go, as in a `RunFolder`.
         progress: Told of each evaluation.
     """
@@ -99,22 +102,25 @@ class Evaluator:
         self,
         plan: SearchPlan,
         study: SearchStudy,
-        scorer: AccuracyScorer,
+        scorers: ScorerChoice,
+        meter: SpendingMeter,
         folder: Path,
         progress: ProgressReporter,
     ) -> None:
         self._plan = plan
         self._study = study
-        self._scorer = scorer
+        self._accounts = Accounts(plan, study)
+        self._meter = meter
+        self._scorers = scorers
         self._run = RunFolder(folder)
         self._progress = progress
 
     def run(self) -> int:
         """Evaluate until nothing is left to do, here or elsewhere; return how many were."""
         done = 0
-        while not self._is_over():
+        while (wanted := self._wanted()) is not None:
             try:
-                proposal = self._study.claim(self._plan.config.search.evaluations)
+                proposal = self._study.claim(wanted)
             except SpaceExhaustedError:
                 break
             if proposal is None:
@@ -124,26 +130,36 @@ class Evaluator:
             done += 1
         return done
 
-    def _is_over(self) -> bool:
-        counts, wanted = self._study.counts(), self._plan.config.search.evaluations
+    def _wanted(self) -> int | None:
+        """Return how many complete evaluations there are to be; ``None`` where it is over."""
+        self._accounts.update()
+        budget = self._accounts.budget()
+        if budget.stop.joules is not None:
+            self._meter.require_energy(budget.stop.cpu_core_power_w)
+        if (reason := self._accounts.stop_reason(budget)) is not None:
+            self._study.announce(STOPPED, reason)
+            return None
+        counts, wanted = self._study.counts(), self._accounts.wanted(budget)
         # more failures than the whole budget: the settings are at fault, not the luck
-        return counts["evaluated"] >= wanted or counts["failed"] > wanted
+        if counts["evaluated"] >= wanted or counts["failed"] > budget.evaluations:
+            return None
+        return wanted
 
     def _evaluate(self, proposal: Proposal) -> None:
-        outcome = self._scorer.score(
-            self._task(proposal), _ProposalRungs(self._plan, self._study, proposal)
-        )
+        rungs = _ProposalRungs(self._plan, self._study, proposal)
+        self._meter.begin()
+        outcome = self._scorers.of(proposal.number).score(self._task(proposal), rungs)
+        result = {**outcome.to_dict(), SPENDING: self._meter.end(outcome.cpu_s).to_dict()}
         self._progress.advance(_note(outcome))
         if outcome.validation is None:
-            self._study.fail(proposal, outcome.failure or "no result")
+            self._study.fail(proposal, outcome.failure or "no result", result)
         elif outcome.halted:
-            reason = f"halted after {outcome.epochs} epochs"
-            self._study.prune(proposal, reason, outcome.to_dict())
+            self._study.prune(proposal, f"halted after {outcome.epochs} epochs", result)
         else:
             self._study.complete(
                 proposal,
                 objective_values(self._plan, proposal, outcome.validation),
-                outcome.to_dict(),
+                result,
                 self._violations(proposal, outcome.validation),
             )
 

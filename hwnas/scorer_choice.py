@@ -1,0 +1,109 @@
+"""Which scorer judges a candidate: the one configured, or the one that first trainings favour."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+
+from hwnas.candidate_training import TrainingOutcome
+from hwnas.ranking_quality import CandidateScores, RankingSample
+from hwnas.scorers import AccuracyScorer, ScoringContext, create
+from hwnas.scorers.reseeded import ReseededTraining
+from hwnas.scorers.training_free import TRAINING_FREE, TrainingFreeScores
+from hwnas.scoring_ladder import choose_ladder, ladder_lines
+from hwnas.shared_study import Evaluated, SearchStudy
+
+LADDER = "ladder"
+"""Key under which a study holds how its accuracies are scored, and why."""
+
+_AUTO = "auto"
+# of the architectures trained with several seeds, some may fail
+_ENOUGH = 0.75
+
+
+class ScorerChoice:
+    """The scorer of each evaluation.
+
+    Under ``auto`` the first architectures are trained with several seeds. They tell how well
+    cheaper scores rank, and what pays scores the others: one worker chooses, all comply.
+
+    Args:
+        study: Of the search.
+        context: What scorers work with.
+    """
+
+    def __init__(self, study: SearchStudy, context: ScoringContext) -> None:
+        self._study = study
+        self._context = context
+        self._settings = context.config.accuracy
+        self._chosen: AccuracyScorer | None = None
+        if self._settings.scorer != _AUTO:
+            self._chosen = create(self._settings.scorer, context)
+
+    def of(self, number: int) -> AccuracyScorer:
+        """Return what scores the evaluation of a number."""
+        if self._chosen is not None:
+            return self._chosen
+        if number < self._settings.ranking.architectures:
+            return self._reseeded
+        found = self._study.description(LADDER)
+        if found is None:
+            sample = self._sample()
+            if sample is None:  # others are still at it
+                return self._full
+            self._study.describe(LADDER, json.dumps(self._choose(*sample)))
+            found = self._study.description(LADDER) or ""
+        self._chosen = create(json.loads(found)["scorer"], self._context)
+        return self._chosen
+
+    @cached_property
+    def _reseeded(self) -> AccuracyScorer:
+        return ReseededTraining(self._context)
+
+    @cached_property
+    def _full(self) -> AccuracyScorer:
+        return create("full", self._context)
+
+    def _sample(self) -> tuple[list[Evaluated], list[TrainingOutcome]] | None:
+        """Return what was trained with every seed; ``None`` while that is too little."""
+        ranking = self._settings.ranking
+        first = [e for e in self._study.evaluated() if e.number < ranking.architectures]
+        outcomes = [TrainingOutcome.from_dict(e.result) for e in first]
+        kept = [i for i, o in enumerate(outcomes) if len(o.curves) == ranking.seeds]
+        if len(kept) < _ENOUGH * ranking.architectures:
+            return None
+        return [first[i] for i in kept], [outcomes[i] for i in kept]
+
+    def _choose(
+        self, evaluated: Sequence[Evaluated], outcomes: Sequence[TrainingOutcome]
+    ) -> dict[str, object]:
+        config = self._context.config
+        sample = RankingSample.of(outcomes)
+        left = max(0, config.search.evaluations - len(evaluated))
+        choice = choose_ladder(
+            sample,
+            left * sample.full.cpu_s,
+            config.accuracy.halving.reduction,
+            config.seed,
+            training_free=self._training_free(evaluated),
+        )
+        return {
+            "scorer": choice.chosen.scorer,
+            "filtered": choice.chosen.filtered,
+            "lines": ladder_lines(choice),
+        }
+
+    def _training_free(self, evaluated: Sequence[Evaluated]) -> list[CandidateScores]:
+        context = self._context
+        began = time.process_time()
+        scores = TrainingFreeScores(context.space, context.dataset, context.config.seed)
+        values = scores([e.architecture for e in evaluated])
+        each_s = (time.process_time() - began) / values.size
+        return [
+            CandidateScores(name, np.ascontiguousarray(values[:, i]), each_s)
+            for i, name in enumerate(TRAINING_FREE)
+        ]

@@ -1,0 +1,88 @@
+"""What a search may spend: announced to its workers, and another after it is resumed."""
+
+from __future__ import annotations
+
+from math import floor
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict
+
+from hwnas.compute_energy import Spending
+from hwnas.config import ExperimentConfig
+from hwnas.objectives import Constraint
+from hwnas.search_plan import SearchPlan
+from hwnas.shared_study import SearchStudy
+from hwnas.stop_config import StopConfig
+from hwnas.stopping import HypervolumeHistory, stop_reason
+
+BUDGET = "budget"
+"""Key under which a study's budget is announced."""
+
+STOPPED = "stopped"
+"""Key under which it is announced why a search ended before its evaluations were spent."""
+
+SPENDING = "spending"
+"""Key of what an evaluation took, in its result."""
+
+
+class Budget(BaseModel):
+    """What ends a search.
+
+    Attributes:
+        evaluations: Architectures to train fully; one whose training is halted counts as the
+            share of its epochs.
+        stop: Further budgets.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    evaluations: int
+    stop: StopConfig
+
+    @classmethod
+    def of(cls, config: ExperimentConfig) -> Self:
+        """Return the budget that an experiment sets."""
+        return cls(evaluations=config.search.evaluations, stop=config.search.stop)
+
+
+class Accounts:
+    """Keeps account of what a search has spent, evaluation by evaluation.
+
+    Args:
+        plan: Of the search.
+        study: Of the search.
+    """
+
+    def __init__(self, plan: SearchPlan, study: SearchStudy) -> None:
+        self._study = study
+        self._constraints: tuple[Constraint, ...] = plan.constraints
+        self._epochs = plan.config.training.epochs
+        self._history = HypervolumeHistory(plan.scale)
+        self._spendings: list[Spending] = []
+        self._halted = 0.0
+        self._seen = 0
+
+    def budget(self) -> Budget:
+        """Return what the search may spend, as announced last."""
+        return Budget.model_validate_json(self._study.announcement(BUDGET) or "")
+
+    def wanted(self, budget: Budget) -> int:
+        """Return how many complete evaluations the study is to have."""
+        return max(0, budget.evaluations - floor(self._halted))
+
+    def stop_reason(self, budget: Budget) -> str | None:
+        """Return why the search ends now, as part of a sentence, if it does."""
+        return stop_reason(budget.stop, self._spendings, self._history.volumes)
+
+    def update(self) -> None:
+        """Take account of the evaluations that have ended since the last call."""
+        for ending in self._study.endings(self._seen):
+            self._seen += 1
+            feasible = all(v <= 0 for v in ending.violations.values())
+            self._history.add(ending.values if feasible else None)
+            if ending.result is None:
+                continue
+            if (spending := ending.result.get(SPENDING)) is not None:
+                self._spendings.append(Spending.from_dict(spending))
+            if ending.result["halted"]:
+                self._halted += ending.result["epochs"] / self._epochs
