@@ -14,6 +14,7 @@ ENTRY_POINTS = "hwnas.accuracy_scorers"
 _BUILT_IN = {
     "full": "hwnas.scorers.full:FullTraining",
     "halving": "hwnas.scorers.halving:SuccessiveHalving",
+    "supernet": "hwnas.scorers.supernet:InheritedWeights",
 }
 
 
