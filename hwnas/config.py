@@ -54,7 +54,7 @@ class SpaceConfig(_Section):
 class ConstraintsConfig(_Section):
     """Hard limits.
 
-    Latency and energy are those of the path through every exit (worst case); what a
+    Latency, its P99 and energy are those of the path through every exit (worst case); what a
     battery pays for, from ``min_inferences_per_joule`` on, is the mean over the exits.
     Costs are judged before training; accuracy, on the validation split, after it.
     """
@@ -62,6 +62,7 @@ class ConstraintsConfig(_Section):
     min_accuracy: Annotated[float, Field(gt=0, lt=1)] | None = None
 
     max_latency_ms: _Positive | None = None
+    max_latency_p99_ms: _Positive | None = None
     max_energy_mj: _Positive | None = None
     max_flash_kib: _Positive | None = None
     max_peak_ram_kib: _Positive | None = None
