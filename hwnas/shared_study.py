@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
@@ -120,9 +121,11 @@ class SearchStudy:
         self._store.open(directions)
         self._view = StudyView()
         parameters = ParameterSpace(space)
-        mirror = SamplerMirror(parameters, directions, sampler)
-        self._claims = Claims(self._store, self._view, mirror, lease_s)
-        self._proposer = Proposer(self._view, mirror, parameters, constraints, self._costs, reserve)
+        self._mirror = SamplerMirror(parameters, directions, sampler)
+        self._claims = Claims(self._store, self._view, self._mirror, lease_s)
+        self._proposer = Proposer(
+            self._view, self._mirror, parameters, constraints, self._costs, reserve
+        )
         self._queue: list[Architecture] | None = None
 
     def __enter__(self) -> Self:
@@ -134,6 +137,11 @@ class SearchStudy:
     def close(self) -> None:
         """Give back what this worker has not finished, and renew no more leases."""
         self._claims.close()
+
+    @property
+    def mirror(self) -> optuna.Study:
+        """What samplers see: an Optuna study in memory, as of the last call; also for plots."""
+        return self._mirror.study
 
     def describe(self, key: str, text: str) -> None:
         """Store a text with the study; does nothing if there is one of this key.

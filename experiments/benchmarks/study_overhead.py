@@ -1,0 +1,200 @@
+"""What recording a trial costs beside its evaluation: propose, claim and tell, per trial.
+
+    python experiments/benchmarks/study_overhead.py [--trials 100,1000,10000]
+        [--storage journal,sqlite,grpc,URL] [--sampler random,pareto_guided] [--json OUT]
+
+One worker asks for architectures of a space of 24 dimensions with 6 choices each and tells three
+values and a result of 0.5 kB at once, as if evaluating took no time; costs are a table look-up
+here, so that they are not counted. Shown are the wall and processor time of the last tenth of the
+trials, since it is there that anything quadratic shows, and of opening the study again. `grpc` is
+a proxy in a process of its own in front of an SQLite file; a postgresql:// URL is used as it is,
+under a new study name.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import socket
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwnas.builtin_samplers import builtin_sampler
+from hwnas.costs import ArchitectureCosts
+from hwnas.objectives import OBJECTIVES
+from hwnas.parameter_space import ParameterSpace
+from hwnas.sampler_mirror import SamplerFactory
+from hwnas.samplers.candidate_costs import CandidateCosts
+from hwnas.shared_study import SearchStudy
+from hwnas.storages import open_storage, serve_storage
+from latency_predictors import EnergyRange, Prediction
+from search_spaces import Architecture, Choice
+
+_DIMENSIONS, _CHOICES = 24, 6
+_RESULT = {"validation": {"accuracy": 0.9, "exit_shares": [0.5, 0.3, 0.2]}, "note": "x" * 400}
+_OBJECTIVES = tuple(OBJECTIVES[name] for name in ("accuracy", "latency", "energy"))
+
+
+class _Space:
+    """As many dimensions as a large space of this project; every choice is active."""
+
+    name = "overhead"
+    dimensions: Mapping[str, tuple[Choice, ...]] = {
+        f"dimension{i:02}": tuple(range(_CHOICES)) for i in range(_DIMENSIONS)
+    }
+
+    def canonicalize(self, choices: Mapping[str, Choice]) -> Architecture:
+        return Architecture(self.name, tuple(sorted(choices.items())))
+
+
+@dataclass(frozen=True)
+class Overhead:
+    """Figures of one storage and sampler after a number of trials, in seconds."""
+
+    storage: str
+    sampler: str
+    trials: int
+    wall_s: float
+    cpu_s: float
+    open_s: float
+
+
+def measure(location: str, kind: str, sampler: str, trials: Sequence[int]) -> Iterator[Overhead]:
+    """Fill one study, and stop at each number of trials to look at it."""
+    name, done = f"overhead-{uuid.uuid4().hex}", 0
+    for n in sorted(trials):
+        # a cold start would be counted otherwise
+        study, _ = _open(location, name, sampler)
+        with study:
+            _evaluate(study, done, n - n // 10)
+            wall, cpu = time.perf_counter(), time.process_time()
+            _evaluate(study, n - n // 10, n)
+            counted = n // 10
+            yield Overhead(
+                kind,
+                sampler,
+                n,
+                (time.perf_counter() - wall) / counted,
+                (time.process_time() - cpu) / counted,
+                _open(location, name, sampler)[1],
+            )
+        done = n
+
+
+def _open(location: str, name: str, sampler: str) -> tuple[SearchStudy, float]:
+    began = time.perf_counter()
+    study = SearchStudy(
+        open_storage(location),
+        _Space(),  # type: ignore[arg-type]
+        _OBJECTIVES,
+        (),
+        _predict,
+        _sampler(sampler),
+        worker="overhead",
+        name=name,
+    )
+    study.counts()
+    return study, time.perf_counter() - began
+
+
+def _evaluate(study: SearchStudy, first: int, last: int) -> None:
+    for number in range(first, last):
+        proposal = study.claim(wanted=last)
+        if proposal is None:
+            raise RuntimeError("nothing was proposed")
+        values = [0.5 + 0.4 * np.sin(number), 1e-3 * (1 + number % 97), 1e-3 * (1 + number % 89)]
+        study.complete(proposal, values, _RESULT)
+
+
+def _sampler(name: str) -> SamplerFactory:
+    if name != "pareto_guided":
+        return builtin_sampler(name, seed=0)  # type: ignore[arg-type]
+    from hwnas.samplers.pareto_guided import ParetoGuidedSampler
+
+    from hwnas.pareto import ObjectiveScale
+
+    sampler = ParetoGuidedSampler(
+        distributions=ParameterSpace(_Space()).distributions,  # type: ignore[arg-type]
+        seed=0,
+        costs=_costs,
+        canonicalize=lambda rows: rows,
+        scale=ObjectiveScale(_OBJECTIVES, (1.0, 1e-3, 1e-3), (0.0, 0.1, 0.1)),
+    )
+    return lambda number: sampler
+
+
+def _costs(rows: NDArray[np.intp]) -> CandidateCosts:
+    cost = 1e-3 * (1.0 + rows.sum(axis=1))
+    unknown = np.full(len(rows), np.nan)
+    return CandidateCosts(
+        np.column_stack([unknown, cost, cost]),
+        np.column_stack([unknown, np.full(len(rows), 0.05), np.full(len(rows), 0.05)]),
+        np.zeros(len(rows)) - 1,
+    )
+
+
+def _predict(architectures: Sequence[Architecture]) -> list[ArchitectureCosts]:
+    one = Prediction(1e-3, 0.0, 1e-3, 1e-3, True)
+    energy = EnergyRange(1e-3, 1e-3, 1e-3)
+    return [ArchitectureCosts((one,), (energy,), one, energy, one, one) for _ in architectures]
+
+
+@contextmanager
+def _location(kind: str, folder: Path) -> Iterator[str]:
+    """Give the location of an empty storage of a kind, or a URL as it is."""
+    if kind == "journal":
+        yield str(folder / f"{uuid.uuid4().hex}.journal")
+    elif kind == "sqlite":
+        yield f"sqlite:///{folder / uuid.uuid4().hex}.db"
+    elif kind == "grpc":
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        url = f"sqlite:///{folder / uuid.uuid4().hex}.db"
+        context = multiprocessing.get_context("spawn")
+        server = context.Process(target=serve_storage, args=(url, "127.0.0.1", port), daemon=True)
+        server.start()
+        try:
+            yield f"grpc://127.0.0.1:{port}"
+        finally:
+            server.terminate()
+    else:
+        yield kind
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--trials", default="100,1000,10000")
+    parser.add_argument("--storage", default="journal,sqlite,grpc")
+    parser.add_argument("--sampler", default="random")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    trials = [int(n) for n in args.trials.split(",")]
+    found = []
+    print(f"{'storage':<12}{'sampler':<15}{'trials':>8}{'wall ms':>9}{'CPU ms':>8}{'open s':>8}")
+    with tempfile.TemporaryDirectory() as folder:
+        for kind in args.storage.split(","):
+            for sampler in args.sampler.split(","):
+                with _location(kind, Path(folder)) as location:
+                    shown = location.partition("://")[0] if "://" in kind else kind
+                    for one in measure(location, shown, sampler, trials):
+                        found.append(one)
+                        print(
+                            f"{one.storage:<12}{one.sampler:<15}{one.trials:>8}"
+                            f"{1e3 * one.wall_s:>9.1f}{1e3 * one.cpu_s:>8.1f}{one.open_s:>8.2f}",
+                            flush=True,
+                        )
+    if args.json:
+        args.json.write_text(json.dumps([asdict(one) for one in found], indent=1))
+
+
+if __name__ == "__main__":
+    main()
