@@ -28,9 +28,10 @@ from hwnas.candidate_training import (
 from hwnas.errors import UnreachableError
 from hwnas.front import Candidate, Deployment, ParetoFront
 from hwnas.front_energy import with_energies
+from hwnas.lost_weights import as_restored, restore_weights
 from hwnas.pareto import is_non_dominated, spread_members
 from hwnas.search_context import SearchContext
-from hwnas.study import Evaluated
+from hwnas.shared_study import Evaluated
 from hwnas.training_pool import TrainingPool
 from latency_predictors import MeasuredArchitecture, measure_network
 from latency_predictors.records import MeasurementRecords
@@ -50,7 +51,7 @@ def measured_front(context: SearchContext, trainers: TrainingPool) -> ParetoFron
     Raises:
         UnreachableError: If no front member could be measured.
     """
-    measuring = _FrontMeasurement(context)
+    measuring = _FrontMeasurement(context, trainers)
     candidates = measuring.until_stable()
     if not candidates:
         raise UnreachableError(
@@ -115,9 +116,12 @@ def _accurate_enough(context: SearchContext) -> list[Evaluated]:
 class _FrontMeasurement:
     """Measures trained networks until every member of the front is a measured one."""
 
-    def __init__(self, context: SearchContext) -> None:
+    def __init__(self, context: SearchContext, trainers: TrainingPool) -> None:
         self._context = context
-        self._evaluated = {e.architecture.arch_id: e for e in _accurate_enough(context)}
+        self._trainers = trainers
+        self._evaluated = {
+            e.architecture.arch_id: as_restored(context, e) for e in _accurate_enough(context)
+        }
         self._records = MeasurementRecords(context.run.measurements)
         # a longer search, resumed, may have measured what is no longer accurate enough
         self._measured: dict[str, MeasuredArchitecture] = {
@@ -133,12 +137,22 @@ class _FrontMeasurement:
     def until_stable(self) -> list[Candidate]:
         """Measure the predicted front, judge again by what was measured, until nothing is new."""
         while wanted := self._unmeasured_on_front():
+            wanted = self._with_weights(wanted)
             self._context.progress.phase("Measuring the front", len(wanted))
             for arch_id, result in with_energies(
                 self._context, self._measure(wanted), self._network
             ):
                 self._keep(arch_id, result)
         return self.candidates()
+
+    def _with_weights(self, wanted: Sequence[str]) -> list[str]:
+        restored = restore_weights(
+            self._context, self._trainers, [self._evaluated[i] for i in wanted]
+        )
+        kept = {e.architecture.arch_id: e for e in restored}
+        self._evaluated |= kept
+        self._failed |= set(wanted) - kept.keys()
+        return list(kept)
 
     def candidates(self) -> list[Candidate]:
         """Return all measured candidates."""
