@@ -91,7 +91,6 @@ def _evaluation(evaluated: Evaluated, front: ParetoFront) -> dict[str, Any]:
         "exit_shares": evaluated.result["validation"]["exit_shares"],
         "epochs": evaluated.result["epochs"],
         "seconds": evaluated.result["seconds"],
-        "cpu_s": evaluated.result["cpu_s"],
     }
 
 

@@ -66,16 +66,16 @@ def classifier(n_in: int, n_classes: int) -> nn.Sequential:
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(n_in, n_classes))
 
 
-def ds_cnn() -> nn.Module:
-    """DS-CNN S for keyword spotting, 49 x 10 MFCC, 12 words.
+def ds_cnn(n_classes: int = 12, channels: int = 1) -> nn.Module:
+    """DS-CNN S for keyword spotting, 49 x 10 MFCC, 12 words, where nothing else is said.
 
     References:
         Zhang et al. (2017), Hello Edge, Table 2. arXiv:1711.07128. MLPerf Tiny's
         keyword-spotting model.
     """
-    stem = conv(1, 64, (10, 4), 2, padding=(5, 1))
+    stem = conv(channels, 64, (10, 4), 2, padding=(5, 1))
     blocks = (separable(64, 64) for _ in range(4))
-    return nn.Sequential(stem, *blocks, classifier(64, 12))
+    return nn.Sequential(stem, *blocks, classifier(64, n_classes))
 
 
 def mobilenet_v1(width: float = 0.25, n_classes: int = 2) -> nn.Module:
@@ -110,14 +110,14 @@ class ResidualBlock(nn.Module):
         return torch.relu(self.body(x) + self.shortcut(x))
 
 
-def resnet8(n_classes: int = 10) -> nn.Module:
+def resnet8(n_classes: int = 10, channels: int = 3) -> nn.Module:
     """ResNet-8 for CIFAR-10, MLPerf Tiny's image classification.
 
     References:
         Banbury et al. (2021), MLPerf Tiny Benchmark, Sec. 4.2. arXiv:2106.07597
     """
     blocks = (ResidualBlock(16, 16, 1), ResidualBlock(16, 32, 2), ResidualBlock(32, 64, 2))
-    return nn.Sequential(conv(3, 16, 3), *blocks, classifier(64, n_classes))
+    return nn.Sequential(conv(channels, 16, 3), *blocks, classifier(64, n_classes))
 
 
 class InvertedBottleneck(nn.Module):
@@ -169,20 +169,29 @@ class Excitation(nn.Module):
         return y
 
 
-def mobilenet_v2(width: float = 0.35, n_classes: int = 10) -> nn.Module:
+def mobilenet_v2(
+    width: float = 0.35, n_classes: int = 10, channels: int = 3, small_input: bool = False
+) -> nn.Module:
     """MobileNetV2; the last convolution keeps 1280 channels at widths below 1.
+
+    Args:
+        width: Multiplier of channels.
+        n_classes: Of the classifier.
+        channels: Of the input.
+        small_input: Leave out the first two of its five halvings, as usual for 32 x 32.
 
     References:
         Sandler et al. (2018), MobileNetV2, Table 2. doi:10.1109/CVPR.2018.00474
     """
     rows = [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2)]
     rows += [(6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)]
-    channels = divisible(32 * width)
-    layers: list[nn.Module] = [conv(3, channels, 3, 2, activation=nn.ReLU6)]
-    for expansion, out, repeats, stride in rows:
+    n_in, channels = channels, divisible(32 * width)
+    stem_stride = 1 if small_input else 2
+    layers: list[nn.Module] = [conv(n_in, channels, 3, stem_stride, activation=nn.ReLU6)]
+    for row, (expansion, out, repeats, stride) in enumerate(rows):
         for index in range(repeats):
             n_out = divisible(out * width)
-            step = stride if index == 0 else 1
+            step = stride if index == 0 and not (small_input and row == 1) else 1
             hidden = channels * expansion
             layers.append(InvertedBottleneck(channels, hidden, n_out, 3, step, nn.ReLU6))
             channels = n_out
@@ -190,8 +199,15 @@ def mobilenet_v2(width: float = 0.35, n_classes: int = 10) -> nn.Module:
     return nn.Sequential(*layers, classifier(1280, n_classes))
 
 
-def mobilenet_v3_small(n_classes: int = 10) -> nn.Module:
+def mobilenet_v3_small(
+    n_classes: int = 10, channels: int = 3, small_input: bool = False
+) -> nn.Module:
     """MobileNetV3-Small, width 1.
+
+    Args:
+        n_classes: Of the classifier.
+        channels: Of the input.
+        small_input: Leave out the first two of its five halvings, as usual for 32 x 32.
 
     References:
         Howard et al. (2019), Searching for MobileNetV3, Table 2.
@@ -211,9 +227,11 @@ def mobilenet_v3_small(n_classes: int = 10) -> nn.Module:
         (5, 576, 96, True, swish, 1),
         (5, 576, 96, True, swish, 1),
     ]
+    stem_stride = 1 if small_input else 2
+    layers: list[nn.Module] = [conv(channels, 16, 3, stem_stride, activation=swish)]
     channels = 16
-    layers: list[nn.Module] = [conv(3, channels, 3, 2, activation=swish)]
-    for kernel, hidden, out, squeezes, activation, stride in rows:
+    for row, (kernel, hidden, out, squeezes, activation, halving) in enumerate(rows):
+        stride = 1 if small_input and row == 0 else halving
         squeezed = divisible(hidden / 4) if squeezes else 0
         layers.append(
             InvertedBottleneck(channels, hidden, out, kernel, stride, activation, squeezed)
