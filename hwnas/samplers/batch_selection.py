@@ -1,0 +1,73 @@
+"""The greedy choice of a batch by what it is expected to add to the hypervolume."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwnas.samplers.candidates import Candidates
+from hwnas.samplers.hypervolume_improvement import ImprovableRegion
+from hwnas.samplers.objective_models import Belief, ObjectiveModel
+
+Array = NDArray[np.float64]
+
+
+def expected_gains(beliefs: Sequence[Belief], front: Array) -> Array:
+    """Return by how much each of n candidates is expected to enlarge the hypervolume.
+
+    Args:
+        beliefs: Of each of m objectives.
+        front: Shape ``(k, m)``: losses reached; 1 is the reference.
+
+    Returns:
+        Shape ``(n,)``.
+    """
+    losses = [belief.losses() for belief in beliefs]
+    means, stds = (np.stack(part, axis=1) for part in zip(*losses, strict=True))
+    region = ImprovableRegion(front, np.ones(len(beliefs)))
+    return region.expected_improvement(means, stds)
+
+
+def greedy_batch(
+    models: Sequence[ObjectiveModel], candidates: Candidates, front: Array, n: int
+) -> list[int]:
+    """Choose n candidates one after the other, each by its expected gain after the others.
+
+    Of a candidate that was chosen the losses are taken to be what is expected; neighbours
+    become as much surer as its evaluation will make them, whatever comes of it.
+
+    Args:
+        models: Of each of m objectives.
+        candidates: To choose from; all of them where they are fewer than n.
+        front: Shape ``(k, m)``: losses reached or awaited.
+        n: How many.
+
+    Returns:
+        Their positions in ``candidates``, the first chosen first.
+
+    References:
+        Ginsbourger et al. (2010), Kriging is well-suited to parallelize optimization,
+        Sec. 2.4 (kriging believer). doi:10.1007/978-3-642-10701-6_6
+    """
+    beliefs = [model.belief(candidates) for model in models]
+    covariances = [model.covariance(candidates) for model in models]
+    free = np.ones(len(candidates), dtype=np.bool_)
+    chosen: list[int] = []
+    for _ in range(min(n, len(candidates))):
+        gains = np.where(free, expected_gains(beliefs, front), -np.inf)
+        best = int(np.argmax(gains))
+        chosen.append(best)
+        free[best] = False
+        reached = [float(belief.losses()[0][best]) for belief in beliefs]
+        front = np.concatenate([front, [reached]])
+        for j, (belief, covariance) in enumerate(zip(beliefs, covariances, strict=True)):
+            total = covariance[best, best] + belief.own[best]
+            if total <= 0:
+                continue
+            with_best = covariance[:, best].copy()
+            covariance -= np.outer(with_best, with_best / total)
+            shared = np.maximum(belief.shared - with_best**2 / total, 0.0)
+            beliefs[j] = Belief(belief.mean, shared, belief.own, belief.warp)
+    return chosen

@@ -1,0 +1,200 @@
+"""A Gaussian process that learns one objective from what was evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_solve
+from scipy.optimize import minimize
+
+Array = NDArray[np.float64]
+Features = Sequence[Array]
+
+# of the squared exponentials, in units of the spread of all features together
+_LENGTH_SCALES = (1.0, 3.0)
+_KERNELS = 1 + len(_LENGTH_SCALES)
+_MOST_FOR_VARIANCES = 200
+# of the variance of the targets: few of them may seem to have no noise by chance
+_LEAST_NOISE = 3e-3
+# numbers of a kernel that are held at once: they stay in the processor's cache
+_NUMBERS_AT_ONCE = 2**18
+
+
+class Surrogate:
+    """A Gaussian process with a linear and squared exponential kernels of groups of features.
+
+    Every kernel's variance has an exponential prior on its square root, so that kernels that
+    explain nothing vanish; variances, and that of what no kernel explains (the nugget), are
+    the mode of the posterior. The nugget is of each candidate, not of its evaluation: it is
+    there again if the candidate is asked for, whereas the noise that is given is not.
+
+    Args:
+        features: Groups of features of n evaluated candidates, each of shape ``(n, f)``.
+        targets: Shape ``(n,)``.
+        noise_variances: Shape ``(n,)``: known variance of each target about the mean of
+            evaluating without end.
+
+    References:
+        Rasmussen & Williams (2006), Gaussian Processes for Machine Learning, Secs. 2.2
+        (regression), 5.4.1 (type II maximum likelihood), 5.4.2 (leave-one-out, eq. 5.12).
+        Simpson et al. (2017), Penalising model component complexity, Sec. 3.3.
+        doi:10.1214/16-STS576
+    """
+
+    def __init__(self, features: Features, targets: Array, noise_variances: Array) -> None:
+        self._center = [part.mean(axis=0) for part in features]
+        self._inverse_spread = [_inverse_spread(part) for part in features]
+        self._mean = float(targets.mean())
+        self._scale = float(targets.std()) or 1.0
+        self._targets: Array = (targets - self._mean) / self._scale
+        self._noise: Array = noise_variances / self._scale**2
+        self._points = self._standardized(features)
+        n = len(targets)
+        some = np.linspace(0, n - 1, min(n, _MOST_FOR_VARIANCES)).round().astype(np.intp)
+        few = [part[some] for part in self._points]
+        self._variances, self._nugget = _most_probable(
+            _kernels(few, few), self._targets[some], self._noise[some]
+        )
+        self._condition()
+
+    @property
+    def nugget_variance(self) -> float:
+        """Variance of what the features do not tell, in squared units of the targets."""
+        return self._nugget * self._scale**2
+
+    def predict(self, features: Features) -> tuple[Array, Array]:
+        """Return means and variances (without nugget) of candidates, each of shape ``(n,)``."""
+        n = len(features[0])
+        mean, variance = np.empty(n), np.empty(n)
+        step = max(_NUMBERS_AT_ONCE // len(self._targets), 1)
+        for rows in (slice(start, start + step) for start in range(0, n, step)):
+            points = self._standardized([part[rows] for part in features])
+            cross = self._covariance(points, self._points)
+            mean[rows] = cross @ self._weights
+            explained = np.einsum("ij,ij->i", cross @ self._inverse, cross)
+            variance[rows] = self._prior_variance(points) - explained
+        return (
+            self._mean + self._scale * mean,
+            self._scale**2 * np.maximum(variance, 0.0),
+        )
+
+    def covariance(self, features: Features) -> Array:
+        """Return the joint covariance (without nugget) of n candidates, shape ``(n, n)``."""
+        points = self._standardized(features)
+        cross = self._covariance(points, self._points)
+        joint = self._covariance(points, points) - cross @ self._inverse @ cross.T
+        return np.asarray(self._scale**2 * joint)
+
+    def believing(self, features: Features) -> Surrogate:
+        """Return the process that has seen its own means at candidates: only less unsure."""
+        believed = copy(self)
+        mean, _ = self.predict(features)
+        points = self._standardized(features)
+        believed._points = [
+            np.concatenate([old, new]) for old, new in zip(self._points, points, strict=True)
+        ]
+        believed._targets = np.concatenate([self._targets, (mean - self._mean) / self._scale])
+        believed._noise = np.concatenate([self._noise, np.zeros(len(mean))])
+        believed._condition()
+        return believed
+
+    def denoised(self) -> Array:
+        """Return what each target is expected to be without its noise, shape ``(n,)``."""
+        cleaned = self._targets - self._noise * self._weights
+        return np.asarray(self._mean + self._scale * cleaned)
+
+    def log_densities_left_out(self) -> Array:
+        """Return the log density of each target by a process that has not seen it."""
+        variance = 1 / np.diag(self._inverse)
+        error = self._weights * variance
+        density = -0.5 * (np.log(2 * np.pi * variance) + error**2 / variance)
+        return np.asarray(density - np.log(self._scale))
+
+    def _condition(self) -> None:
+        joint = self._covariance(self._points, self._points)
+        joint[np.diag_indices_from(joint)] += self._nugget + self._noise
+        self._inverse: Array = np.asarray(np.linalg.inv(joint), dtype=np.float64)
+        self._weights: Array = self._inverse @ self._targets
+
+    def _standardized(self, features: Features) -> list[Array]:
+        return [
+            (part - center) * inverse_spread
+            for part, center, inverse_spread in zip(
+                features, self._center, self._inverse_spread, strict=True
+            )
+        ]
+
+    def _covariance(self, points: Features, others: Features) -> Array:
+        total = np.zeros((len(points[0]), len(others[0])))
+        kernels = _kernels(points, others)
+        for variance, kernel in zip(self._variances, kernels, strict=True):
+            total += variance * kernel
+        return total
+
+    def _prior_variance(self, points: Features) -> Array:
+        by_group = self._variances.reshape(len(points), _KERNELS)
+        linear = sum(
+            variance * np.einsum("ij,ij->i", part, part)
+            for variance, part in zip(by_group[:, 0], points, strict=True)
+        )
+        return np.asarray(linear + by_group[:, 1:].sum())
+
+
+def _inverse_spread(features: Array) -> Array:
+    """Return what to multiply features with, for a mean square distance from their mean of 1.
+
+    Nothing can be learned of a feature that does not vary: 0.
+    """
+    deviation = features.std(axis=0)
+    varies = deviation > 1e-9 * np.abs(features).max(axis=0, initial=0.0)
+    inverse = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=varies)
+    return np.asarray(inverse / np.sqrt(max(int(varies.sum()), 1)))
+
+
+def _kernels(points: Features, others: Features) -> list[Array]:
+    """Return, for each group of features, the linear kernel and the squared exponentials."""
+    kernels = []
+    for one, other in zip(points, others, strict=True):
+        products = one @ other.T
+        squares = np.einsum("ij,ij->i", one, one)[:, None] + np.einsum("ij,ij->i", other, other)
+        distances = np.maximum(squares - 2 * products, 0.0)
+        kernels.append(products)
+        kernels += [np.exp(distances * (-0.5 / length**2)) for length in _LENGTH_SCALES]
+    return kernels
+
+
+def _most_probable(
+    kernels: Sequence[Array], targets: Array, noise: Array
+) -> tuple[NDArray[np.float64], float]:
+    """Return the variance of each kernel and of the nugget that are most probable."""
+    n, m = len(targets), len(kernels)
+    eye = np.eye(n)
+
+    def objective(log_variances: Array) -> tuple[float, Array]:
+        variances = np.exp(log_variances)
+        total = np.diag(variances[m] + noise)
+        for variance, kernel in zip(variances[:m], kernels, strict=True):
+            total += variance * kernel
+        lower = np.linalg.cholesky(total)
+        inverse = cho_solve((lower, True), eye)
+        weights = inverse @ targets
+        slope = 0.5 * (inverse - np.outer(weights, weights))
+        gradient = np.array([np.vdot(slope, k) for k in kernels] + [np.trace(slope)]) * variances
+        deviations = np.sqrt(variances[:m])
+        gradient[:m] += 0.5 * deviations
+        likelihood = 0.5 * targets @ weights + np.log(np.diag(lower)).sum()
+        return float(likelihood + deviations.sum()), gradient
+
+    found = minimize(
+        objective,
+        np.log([*[0.7 / m] * m, 0.3]),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(-16.0, 4.0)] * m + [(float(np.log(_LEAST_NOISE)), 2.0)],
+        options={"maxiter": 60},
+    )
+    variances = np.exp(found.x)
+    return variances[:m], float(variances[m])
