@@ -109,9 +109,9 @@ def compare_accuracy(
 
     References:
         Agresti & Min (2005), Simple improved confidence intervals for comparing matched
-        proportions, Sec. 3. doi:10.1002/sim.1781
+        proportions. Statistics in Medicine 24(5), 729-740.
         Satterthwaite (1946), An approximate distribution of estimates of variance
-        components. doi:10.2307/3002019
+        components. Biometrics Bulletin 2(6), 110-114.
         Owen (2007), The pigeonhole bootstrap, Sec. 3: the variance of a mean over two crossed
         random factors. doi:10.1214/07-AOAS122
     """

@@ -11,8 +11,8 @@ from hwnas.units import percent
 Document = Mapping[str, Any]
 
 TIES_NOTE = (
-    "ties: candidates with a letter in common are not shown to differ in test accuracy (95 %, "
-    "all pairs together); - : one seed, chosen by its validation accuracy, not compared."
+    "ties: two with a letter in common are not shown to differ in test accuracy (95 %, all pairs "
+    "together); those without one have a single seed, were chosen by it, and are not compared."
 )
 
 
@@ -26,7 +26,7 @@ def tie_letters(candidates: Sequence[Document]) -> dict[str, str]:
 
     References:
         Piepho (2004), An algorithm for a letter-based representation of all-pairwise
-        comparisons, Sec. 2. doi:10.1198/1061860043515
+        comparisons. Journal of Computational and Graphical Statistics 13(2), 456-466.
     """
     compared = _compared(candidates)
     groups = [frozenset(c["arch_id"] for c in compared)]

@@ -210,7 +210,8 @@ def _hover(candidate: Document) -> str:
     )
     lines = [
         candidate["arch_id"],
-        f"validation {percent(validation['value'])}",
+        f"validation {percent(validation['value'])}"
+        f"{', chosen by it' if validation.get('selected') else ''}",
         f"latency {engineering(latency['value'], 's')} ({latency['provenance']})",
         f"energy {engineering(energy['value'], 'J')} ({energy['provenance']}, "
         f"{engineering(energy['low'], 'J')} to {engineering(energy['high'], 'J')})",

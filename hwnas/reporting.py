@@ -88,8 +88,8 @@ def render(manifest: Document, front: Document) -> str:
             "Accuracy against cost",
             page.figure(pareto_figure(front), "pareto"),
             "Gray: trained, cost predicted. Blue: measured on the target; where some energies "
-            "were measured and others not, the symbol tells which. The front was chosen on the "
-            "validation split; the table gives test accuracy.",
+            "were measured and others not, the symbol tells which. Hollow: not on the front, which "
+            "was chosen on the validation split; the table gives test accuracy.",
         ),
         page.section("Pareto front", _front_table(front), _front_note(front)),
         _finalists_section(front),

@@ -62,6 +62,15 @@ def test_one_seed_each_is_the_wald_interval_of_agresti_and_min(
     assert found.probability == pytest.approx(stats.t.cdf((b - c) / deviation, n - 1))
 
 
+def test_the_interval_is_that_of_another_programme() -> None:
+    """`diffpropci.mp(b = 40, c = 20, n = 160)` of the R package PropCIs, a normal interval."""
+    found = compare_accuracy("x", *table(100, 20, 40, 0))
+    low, high = -0.21601726, -0.03089632
+    wider = stats.t.ppf(0.975, 159) / stats.norm.ppf(0.975)
+    center, half = (low + high) / 2, (high - low) / 2
+    assert (found.low, found.high) == pytest.approx((center - wider * half, center + wider * half))
+
+
 @pytest.mark.parametrize(("only_first", "only_second"), [(40, 20), (33, 30), (5, 0), (9, 1)])
 def test_one_seed_each_is_as_sure_as_mcnemars_exact_test(only_first: int, only_second: int) -> None:
     found = compare_accuracy("x", *table(900, only_first, only_second, 50))
