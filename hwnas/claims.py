@@ -39,7 +39,8 @@ class Claims:
 
     def sync(self) -> None:
         """Read what changed in the storage."""
-        self._mirror.update(self._view.update(self._store.trials()))
+        changed = self._store.changed_trials(self._view.known, self._view.unfinished())
+        self._mirror.update(self._view.update(changed))
         for attempt in self._view.stored_twice():
             self._store.finish(attempt.trial_id, TrialState.FAIL)
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
+from optuna.trial import FrozenTrial
 
 _STEP = 1 << 16
 
@@ -61,6 +64,25 @@ class JournalFile(BaseJournalBackend):
         with self._path.open("rb+") as file:
             fcntl.flock(file, operation)
             yield file
+
+
+class FileStorage(JournalStorage):
+    """A journal read trial by trial; Optuna's own way to new trials passes through all."""
+
+    def changed_trials(
+        self, study_id: int, known: Sequence[int], unfinished: Collection[int]
+    ) -> list[FrozenTrial]:
+        """Return trials, as `hwnas.study_store.IncrementalStorage` says."""
+        if not known:
+            return self.get_all_trials(study_id, deepcopy=False)
+        trials = [self.get_trial(trial_id) for trial_id in sorted(unfinished)]
+        for number in itertools.count(len(known)):
+            try:
+                trial_id = self.get_trial_id_from_study_id_trial_number(study_id, number)
+            except KeyError:
+                break
+            trials.append(self.get_trial(trial_id))
+        return trials
 
 
 def _end_of_lines(file: BinaryIO) -> int:

@@ -214,6 +214,9 @@ class _Trials(BaseStorage):
     ) -> list[FrozenTrial]:
         if states is None:
             return list(self.trials)
+        if states == (TrialState.WAITING,):
+            # asked before each trial, and there is none
+            return []
         return [trial for trial in self.trials if trial.state in states]
 
     def get_trial_id_from_study_id_trial_number(self, study_id: int, trial_number: int) -> int:

@@ -12,14 +12,13 @@ from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import (
     BaseStorage,
     GrpcStorageProxy,
-    JournalStorage,
     RDBStorage,
     get_storage,
     run_grpc_proxy_server,
 )
 
 from hwnas.errors import UnreachableError, UserError
-from hwnas.journal_file import JournalFile
+from hwnas.journal_file import FileStorage, JournalFile
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
@@ -73,14 +72,16 @@ def serve_storage(location: str, host: str = "127.0.0.1", port: int = 13000) -> 
         UserError: For another storage, or a port that is taken.
         UnreachableError: If the database does not answer.
     """
-    if location.partition("://")[0] not in ("sqlite", "postgresql"):
+    kind = location.partition("://")[0]
+    if kind not in ("sqlite", "postgresql"):
         # a journal mistakes the threads of the server for one worker (Optuna issue 6084)
         raise UserError(
             f"storage: wanted sqlite:///PATH or postgresql://USER@HOST/DATABASE to serve. "
             f"Got {_shown(location)!r}."
         )
     _require("grpc", "grpc")
-    storage = open_storage(location)
+    # clients ask for all trials again and again: kept in memory here
+    storage = get_storage(_sqlite(location) if kind == "sqlite" else _postgresql(location))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         try:
@@ -91,7 +92,7 @@ def serve_storage(location: str, host: str = "127.0.0.1", port: int = 13000) -> 
 
 def _journal(path: Path) -> BaseStorage:
     try:
-        return JournalStorage(JournalFile(path))
+        return FileStorage(JournalFile(path))
     except OSError as error:
         raise UserError(f"{path}: cannot be opened ({error.strerror}).") from None
     except (KeyError, TypeError, ValueError) as error:
@@ -123,10 +124,10 @@ def _proxy(location: str) -> BaseStorage:
     return storage
 
 
-def _sqlite(location: str) -> BaseStorage:
+def _sqlite(location: str) -> RDBStorage:
     storage = _database(location, {"connect_args": {"timeout": _LOCKED_S}})
     _make_transactional(storage.engine)
-    return get_storage(storage)
+    return storage
 
 
 def _make_transactional(engine: Engine) -> None:
@@ -152,7 +153,7 @@ def _make_transactional(engine: Engine) -> None:
     engine.dispose()
 
 
-def _postgresql(location: str) -> BaseStorage:
+def _postgresql(location: str) -> RDBStorage:
     _require("psycopg", "postgres")
     arguments = {
         "connect_timeout": _CONNECT_S,
@@ -162,15 +163,17 @@ def _postgresql(location: str) -> BaseStorage:
         "tcp_user_timeout": 1000 * _LOCKED_S,
     }
     url = location.replace("postgresql://", "postgresql+psycopg://", 1)
-    return get_storage(_database(url, {"connect_args": arguments}))
+    return _database(url, {"connect_args": arguments})
 
 
 def _database(url: str, engine_kwargs: dict[str, Any]) -> RDBStorage:
     from sqlalchemy.exc import ArgumentError, DatabaseError
 
+    from hwnas.database_storage import DatabaseStorage
+
     for attempt in range(_ATTEMPTS):
         try:
-            return RDBStorage(url, engine_kwargs=engine_kwargs)
+            return DatabaseStorage(url, engine_kwargs=engine_kwargs)
         except (ArgumentError, ValueError) as error:
             raise UserError(f"storage: {_shown(url)!r} is no URL: {error}.") from None
         except (DatabaseError, StorageInternalError) as error:

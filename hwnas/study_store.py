@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import optuna
 from optuna.exceptions import (
@@ -25,6 +25,23 @@ _LONGEST_PAUSE_S = 5.0
 _CHUNK = 1 << 20
 
 T = TypeVar("T")
+
+
+@runtime_checkable
+class IncrementalStorage(Protocol):
+    """A storage that tells what changed at a cost that does not grow with the study."""
+
+    def changed_trials(
+        self, study_id: int, known: Sequence[int], unfinished: Collection[int]
+    ) -> list[FrozenTrial]:
+        """Return trials in the order of their creation.
+
+        Args:
+            study_id: Of the study.
+            known: Ids of all trials known, in that order; later ones are returned.
+            unfinished: Ids of known trials to be returned as they are now.
+        """
+        ...
 
 
 class StudyStore:
@@ -79,9 +96,24 @@ class StudyStore:
             return False
         return True
 
-    def trials(self) -> list[FrozenTrial]:
-        """Return all trials in the order of their creation; not to be changed."""
-        return self._patiently(lambda: self._storage.get_all_trials(self._study_id, deepcopy=False))
+    def changed_trials(
+        self, known: Sequence[int], unfinished: Mapping[int, int]
+    ) -> list[FrozenTrial]:
+        """Return unfinished trials as they are now, then those that are new; not to be changed.
+
+        Args:
+            known: Ids of all trials known, in the order of their creation.
+            unfinished: Ids of those that had not finished, by number.
+        """
+
+        def read() -> list[FrozenTrial]:
+            storage = self._storage
+            if isinstance(storage, IncrementalStorage):
+                return storage.changed_trials(self._study_id, known, unfinished.values())
+            trials = storage.get_all_trials(self._study_id, deepcopy=False)
+            return [*(trials[number] for number in unfinished), *trials[len(known) :]]
+
+        return self._patiently(read)
 
     def create(self, state: TrialState, attribute: str, value: Any) -> None:
         """Create a trial in a state, with one attribute."""

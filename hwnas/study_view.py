@@ -143,14 +143,15 @@ class StudyView:
         counts: How many have each status.
         misses: How many proposals in a row, up to the last, were infeasible or repeated.
         rungs: Values that evaluations reported, by rung and number.
+        known: Ids of all trials, in the order of their creation.
     """
 
     def __init__(self) -> None:
         self.evaluations: list[Evaluation] = []
         self.counts: Counter[Status] = Counter()
         self.misses = 0
+        self.known: list[int] = []
         self.rungs: dict[int, dict[int, tuple[float, ...]]] = {}
-        self._read = 0
         self._open: dict[int, Attempt] = {}
         self._by_token: dict[str, Attempt] = {}
         self._by_architecture: dict[str, list[Evaluation]] = {}
@@ -161,19 +162,20 @@ class StudyView:
         """Take in what changed.
 
         Args:
-            trials: All trials of the study in the order of their creation.
+            trials: The unfinished ones and all new ones, the latter in the order of their
+                creation; not a new one whose predecessor is missing.
 
         Returns:
             Evaluations that are new or changed, by number.
         """
         changed: set[int] = set()
-        for order, attempt in list(self._open.items()):
-            if _has_changed(attempt, trials[order]):
-                self._refresh(attempt, trials[order])
+        for trial in trials:
+            if trial.number == len(self.known):
+                self.known.append(trial._trial_id)
+                changed.add(self._add(trial))
+            elif _has_changed(attempt := self._open[trial.number], trial):
+                self._refresh(attempt, trial)
                 changed.add(attempt.number)
-        for order in range(self._read, len(trials)):
-            changed.add(self._add(order, trials[order]))
-        self._read = len(trials)
         evaluations = [self.evaluations[number] for number in sorted(changed)]
         for evaluation in evaluations:
             self._settle(evaluation)
@@ -211,6 +213,10 @@ class StudyView:
         """Return whether an architecture is neither taken nor known to be infeasible."""
         return self.owner(architecture) is None and architecture.arch_id not in self._infeasible
 
+    def unfinished(self) -> dict[int, int]:
+        """Return the ids of trials that run, by the order of their creation."""
+        return {order: attempt.trial_id for order, attempt in self._open.items()}
+
     def open_attempts(self) -> list[Attempt]:
         """Return the trials that run, in the order of their creation."""
         return list(self._open.values())
@@ -222,7 +228,7 @@ class StudyView:
     def _with(self, status: Status) -> list[Evaluation]:
         return [e for number, e in sorted(self._live.items()) if e.status == status]
 
-    def _add(self, order: int, trial: FrozenTrial) -> int:
+    def _add(self, trial: FrozenTrial) -> int:
         record = TrialRecord.from_dict(trial.user_attrs[RECORD])
         earlier = self._by_token.get(record.token)
         if earlier is not None:
@@ -231,7 +237,7 @@ class StudyView:
             number = record.content.retry_of
         else:
             number = len(self.evaluations)
-        attempt = Attempt(number, trial._trial_id, order, record)
+        attempt = Attempt(number, trial._trial_id, trial.number, record)
         self._refresh(attempt, trial)
         if earlier is None:
             self._by_token[record.token] = attempt
