@@ -7,92 +7,70 @@ split tells how accurate what was chosen is, and which finalists differ.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hwnas.accuracy_comparison import Standing, compare_all
-from hwnas.bits import unpack_bits
 from hwnas.candidate_metrics import measured_candidate
-from hwnas.candidate_training import (
-    TrainingOutcome,
-    TrainingTask,
-    judge_on_test,
-    load_network,
-)
+from hwnas.candidate_training import TrainingOutcome, judge_on_test, load_network
 from hwnas.errors import UnreachableError
 from hwnas.front import Candidate, Deployment, ParetoFront
 from hwnas.front_energy import with_energies
 from hwnas.lost_weights import as_restored, restore_weights
-from hwnas.pareto import is_non_dominated, spread_members
+from hwnas.pareto import is_non_dominated
+from hwnas.retraining import correct_on_test, next_finalists, retrain
 from hwnas.search_context import SearchContext
 from hwnas.shared_study import Evaluated
 from hwnas.training_pool import TrainingPool
 from latency_predictors import MeasuredArchitecture, measure_network
 from latency_predictors.records import MeasurementRecords
-from targets import Failure, write_atomically
+from targets import Failure
 
 if TYPE_CHECKING:
     from torch import nn
 
 FRONT_PHASE = "front"
-# trainings of finalists draw their seeds from a stream that no trial number reaches
-_FINALIST_STREAM = 1 << 30
 
 
 def measured_front(context: SearchContext, trainers: TrainingPool) -> ParetoFront:
     """Measure the front, retrain finalists with several seeds, and judge all by the results.
 
+    A finalist whose lucky number was not confirmed may leave the front to others, which are
+    measured and retrained then, until the front is confirmed or as many are retrained as wanted.
+
     Raises:
         UnreachableError: If no front member could be measured.
     """
     measuring = _FrontMeasurement(context, trainers)
-    candidates = measuring.until_stable()
-    if not candidates:
-        raise UnreachableError(
-            f"no front member could be measured on {context.target.name!r}. "
-            f"Check: hwnas targets check {context.target.name}"
-        )
-    front = _front_of(context, candidates)
-    chosen = front.members or front.candidates
-    losses = context.scale.losses(np.array([c.values(context.objectives) for c in chosen]))
-    picked = [chosen[i] for i in spread_members(losses, context.config.finalists.count)]
-    retrained = _retrain(context, trainers, picked)
-    for arch_id, outcomes in retrained.items():
-        measuring.replace_training(arch_id, outcomes)
-    standings = compare_all(_correct_on_test(retrained))
-    return _front_of(
-        context,
-        [
-            replace(c, standing=standings.get(c.architecture.arch_id, Standing()))
-            for c in measuring.candidates()
-        ],
-    )
+    retrained: dict[str, dict[int, TrainingOutcome]] = {}
+    while True:
+        front = _front_of(context, measuring.until_stable())
+        if not front.candidates:
+            raise UnreachableError(
+                f"no front member could be measured on {context.target.name!r}. "
+                f"Check: hwnas targets check {context.target.name}"
+            )
+        finalists = next_finalists(front, context.config.finalists.count, retrained.keys())
+        if not finalists:
+            break
+        new = retrain(context, trainers, finalists)
+        for arch_id, outcomes in new.items():
+            measuring.replace_training(arch_id, outcomes)
+        retrained |= new
+    standings = compare_all(correct_on_test(retrained))
+    compared = [
+        replace(c, standing=standings.get(c.architecture.arch_id, Standing()))
+        for c in front.candidates
+    ]
+    return _front_of(context, compared)
 
 
 def _front_of(context: SearchContext, candidates: Sequence[Candidate]) -> ParetoFront:
     return ParetoFront.of(candidates, context.objectives, context.constraints, context.scale)
-
-
-def _correct_on_test(
-    retrained: Mapping[str, Mapping[int, TrainingOutcome]],
-) -> dict[str, NDArray[np.bool_]]:
-    """Return which test samples each finalist's networks got right, ``(seeds, n)``.
-
-    Only of those with several seeds: how far one network tells of its architecture is not known.
-    """
-    correct = {}
-    for arch_id, outcomes in retrained.items():
-        tests = [o.test for o in outcomes.values() if o.test]
-        rows = [unpack_bits(t.correct, t.n) for t in tests if t.correct is not None]
-        if len(rows) > 1:
-            correct[arch_id] = np.stack(rows)
-    return correct
 
 
 def _accurate_enough(context: SearchContext) -> list[Evaluated]:
@@ -242,53 +220,6 @@ class _FrontMeasurement:
             context.target.spec.energy_model,
             context.config.product,
         )
-
-
-def _retrain(
-    context: SearchContext, trainers: TrainingPool, finalists: Sequence[Candidate]
-) -> dict[str, dict[int, TrainingOutcome]]:
-    """Train each finalist with each seed; trainings finished before an interruption are kept."""
-    settings = context.config.finalists
-    seeds = [context.training_seed(_FINALIST_STREAM, k) for k in range(settings.seeds)]
-    results: dict[tuple[str, int], TrainingOutcome] = {}
-    keys: list[tuple[str, int]] = []
-    tasks: list[TrainingTask] = []
-    for finalist in finalists:
-        arch_id = finalist.architecture.arch_id
-        costs = context.costs.predict([finalist.architecture])[0]
-        for seed in seeds:
-            checkpoint = context.run.checkpoint(arch_id, seed)
-            done = checkpoint.with_suffix(".json")
-            if done.exists():
-                results[arch_id, seed] = TrainingOutcome.from_dict(json.loads(done.read_text()))
-                continue
-            keys.append((arch_id, seed))
-            tasks.append(
-                TrainingTask(
-                    architecture=finalist.architecture,
-                    seed=seed,
-                    stage_costs=tuple(p.mean for p in costs.stage_latency_s),
-                    checkpoint=checkpoint,
-                    judge_on_test=True,
-                )
-            )
-    context.progress.phase(f"Retraining {len(finalists)} finalists", len(tasks))
-
-    def keep(index: int, outcome: TrainingOutcome) -> None:
-        done = tasks[index].checkpoint.with_suffix(".json")
-        write_atomically(done, json.dumps(outcome.to_dict()).encode())
-        context.progress.advance()
-
-    for key, outcome in zip(keys, trainers.run(tasks, keep), strict=True):
-        results[key] = outcome
-    return {
-        f.architecture.arch_id: {
-            seed: outcome
-            for seed in seeds
-            if (outcome := results[f.architecture.arch_id, seed]).validation is not None
-        }
-        for f in finalists
-    }
 
 
 def _deployment(checkpoint: Path, seed: int, outcome: TrainingOutcome) -> Deployment:
