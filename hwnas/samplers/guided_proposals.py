@@ -84,11 +84,13 @@ class GuidedProposals:
         """
         if len(history.rows) < START:
             return self._spread(history, n, rng)
+        k = len(history.rows)
+        known = self._space.candidates(np.concatenate([history.rows, history.pending]))
         evaluations = Evaluations(
-            self._space.candidates(history.rows),
+            known[np.arange(k)],
             history.values,
             history.is_feasible,
-            self._space.candidates(history.pending),
+            known[np.arange(k, len(known))],
         )
         free = self._pool(history.taken, rng)
         predicted = np.concatenate([evaluations.candidates.costs.values, free.costs.values])
