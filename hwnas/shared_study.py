@@ -25,6 +25,7 @@ from hwnas.worker_process import WorkerProcess
 from search_spaces import Architecture, SearchSpace
 
 _QUEUE = "queue"
+_ENDED = (Status.COMPLETE, Status.STOPPED, Status.FAILED)
 
 Predict = Callable[[Sequence[Architecture]], Sequence[ArchitectureCosts]]
 
@@ -66,6 +67,21 @@ class Evaluated:
     architecture: Architecture
     values: tuple[float, ...]
     result: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Ending:
+    """An evaluation that was begun and has ended: complete, stopped early, or failed.
+
+    Args:
+        values: One per objective; ``None`` where it is not complete.
+        violations: Of the limits that only training could judge.
+        result: JSON-ready outcome, where there is one.
+    """
+
+    values: tuple[float, ...] | None
+    violations: Mapping[str, float]
+    result: Mapping[str, Any] | None
 
 
 class SearchStudy:
@@ -127,6 +143,9 @@ class SearchStudy:
             self._view, self._mirror, parameters, constraints, self._costs, reserve
         )
         self._queue: list[Architecture] | None = None
+        self._endings: list[Ending] = []
+        self._ended: set[int] = set()
+        self._settled = 0
 
     def __enter__(self) -> Self:
         return self
@@ -241,8 +260,12 @@ class SearchStudy:
         outcome = {"result": result, "stopped": reason}
         return self._end(proposal, OUTCOME, outcome, TrialState.PRUNED)
 
-    def fail(self, proposal: Proposal, reason: str) -> bool:
+    def fail(
+        self, proposal: Proposal, reason: str, result: Mapping[str, Any] | None = None
+    ) -> bool:
         """Record that training failed, with the reason; returns as `complete` does."""
+        if result is not None:
+            self._store.write(proposal.trial_id, OUTCOME, {"result": result})
         return self._end(proposal, FAILURE, reason, TrialState.FAIL)
 
     def report_rung(self, proposal: Proposal, rung: int, values: Sequence[float]) -> None:
@@ -267,6 +290,22 @@ class SearchStudy:
             for evaluation in self._view.evaluations
             if evaluation.status == Status.COMPLETE
         ]
+
+    def endings(self, start: int = 0) -> list[Ending]:
+        """Return all that ended, in the order in which this process saw it end.
+
+        Args:
+            start: How many to leave out.
+        """
+        self._claims.sync()
+        evaluations = self._view.evaluations
+        for evaluation in evaluations[self._settled :]:
+            if evaluation.number not in self._ended and evaluation.status in _ENDED:
+                self._ended.add(evaluation.number)
+                self._endings.append(_ending(evaluation))
+        while self._settled < len(evaluations) and not evaluations[self._settled].is_open:
+            self._settled += 1
+        return self._endings[start:]
 
     def failures(self) -> list[str]:
         """Return why evaluations failed, by number."""
@@ -317,3 +356,9 @@ class SearchStudy:
         self._claims.sync()
         current = self._view.evaluations[proposal.number].current
         return current.trial_id == proposal.trial_id and key in current.attributes
+
+
+def _ending(evaluation: Evaluation) -> Ending:
+    current = evaluation.current
+    outcome = current.attributes.get(OUTCOME, {})
+    return Ending(current.values, outcome.get("violations", {}), outcome.get("result"))

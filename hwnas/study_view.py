@@ -105,6 +105,11 @@ class Evaluation:
             return f"the worker died {MAX_DEATHS} times"
         return None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it runs, or is yet to be taken up."""
+        return self.status in (Status.RUNNING, Status.ABANDONED)
+
     def settle(self) -> None:
         """Derive the status from the attempts."""
         self.status = self._status()
