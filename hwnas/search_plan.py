@@ -24,6 +24,9 @@ from targets.spec import EnergyModel
 PLAN = "plan"
 """Key under which a study holds the plan of its search."""
 
+RUN_FOLDER = "run_folder"
+"""Key under which the folder of the run is announced, on the computer that searches."""
+
 
 @dataclass(frozen=True)
 class SearchPlan:
@@ -32,7 +35,6 @@ class SearchPlan:
     Args:
         config: The experiment.
         base_dir: Folder that relative data paths start from, where the search was launched.
-        run_folder: Folder of the run, there.
         dataset_fingerprint: Of the data that every worker must train on.
         energy_model: Of the target.
         ideal: Of the `ObjectiveScale`.
@@ -42,7 +44,6 @@ class SearchPlan:
 
     config: ExperimentConfig
     base_dir: Path
-    run_folder: Path
     dataset_fingerprint: str
     energy_model: EnergyModel
     ideal: tuple[float, ...]
@@ -79,7 +80,6 @@ class SearchPlan:
                 "schema_version": SCHEMA_VERSION,
                 "config": self.config.model_dump(mode="json"),
                 "base_dir": str(self.base_dir),
-                "run_folder": str(self.run_folder),
                 "dataset_fingerprint": self.dataset_fingerprint,
                 "energy_model": self.energy_model.model_dump(mode="json"),
                 "ideal": list(self.ideal),
@@ -109,7 +109,6 @@ class SearchPlan:
             return cls(
                 ExperimentConfig.model_validate_json(json.dumps(document["config"])),
                 Path(document["base_dir"]),
-                Path(document["run_folder"]),
                 str(document["dataset_fingerprint"]),
                 EnergyModel.model_validate(document["energy_model"]),
                 tuple(float(value) for value in document["ideal"]),

@@ -34,7 +34,7 @@ from hwnas.results import write_results
 from hwnas.run_folder import SCHEMA_VERSION, RunFolder, environment
 from hwnas.search_budget import BUDGET, STOPPED, Budget
 from hwnas.search_context import SearchContext
-from hwnas.search_plan import PLAN, SearchPlan
+from hwnas.search_plan import PLAN, RUN_FOLDER, SearchPlan
 from hwnas.search_study import open_study, storage_url
 from hwnas.shared_study import SearchStudy
 from hwnas.spaces import create_space
@@ -171,7 +171,6 @@ def _prepare(context: SearchContext, predictor_root: Path, resume: bool) -> None
     context.plan = SearchPlan(
         config,
         context.base_dir,
-        context.run.path.resolve(),
         context.dataset.fingerprint,
         energy_model,
         scale.ideal,
@@ -200,6 +199,7 @@ def _open_study(context: SearchContext, pool: Sequence[Architecture], resume: bo
     study.describe(PLAN, context.plan.to_json())
     study.announce(BUDGET, Budget.of(config).model_dump_json())
     study.announce(STOPPED, "")
+    study.announce(RUN_FOLDER, str(context.run.path.resolve()))
     return study
 
 

@@ -20,7 +20,7 @@ from hwnas.run_folder import RunFolder
 from hwnas.scorer_choice import ScorerChoice
 from hwnas.scorers import ScoringContext
 from hwnas.search_budget import SPENDING, STOPPED, Accounts
-from hwnas.search_plan import PLAN, SearchPlan
+from hwnas.search_plan import PLAN, RUN_FOLDER, SearchPlan
 from hwnas.search_study import location_of, open_study
 from hwnas.shared_study import Proposal, SearchStudy, SpaceExhaustedError
 from hwnas.spaces import create_space
@@ -74,13 +74,13 @@ def worker(
         )
     space = create_space(plan.config.space, dataset.input_shape, len(dataset.class_names))
     with ExitStack() as stack:
-        folder = plan.run_folder
-        if not folder.is_dir():
-            # another computer: the search trains again what it needs the weights of
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         costs = plan.costs(space)
         name_here = f"{platform.node()}:{os.getpid()}"
         study = stack.enter_context(open_study(plan, storage, space, costs, name_here))
+        folder = Path(study.announcement(RUN_FOLDER) or "")
+        if not folder.is_absolute() or not folder.is_dir():
+            # another computer: the search trains again what it needs the weights of
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         scorers = ScorerChoice(study, ScoringContext(space, dataset, plan.config, folder))
         meter = stack.enter_context(SpendingMeter())
         return Evaluator(plan, study, scorers, meter, folder, progress or SilentProgress()).run()
