@@ -24,6 +24,9 @@ class CandidateCostModel:
         cost_model: Of the space on the target.
         objectives: What to optimize; accuracy is not known.
         constraints: Limits; those on accuracy are left out.
+
+    Raises:
+        UserError: If a limit is on what the predictors have not learned.
     """
 
     def __init__(
@@ -32,6 +35,7 @@ class CandidateCostModel:
         objectives: Sequence[Objective],
         constraints: Sequence[Constraint],
     ) -> None:
+        cost_model.require(constraints)
         self._cost_model = cost_model
         self._objectives = tuple(objectives)
         self.constraints = tuple(c for c in constraints if c.is_on_costs)
@@ -79,6 +83,7 @@ def _needed(objectives: Sequence[Objective], constraints: Sequence[Constraint]) 
     """Return the predictors that objectives and limits follow from."""
     wanted = {o.metric for o in objectives if o.name != "accuracy"}
     wanted |= {WORST_CASE.get(c.metric, c.metric) for c in constraints}
+    wanted = {"latency_s" if name == "latency_p99_s" else name for name in wanted}
     if wanted - set(METRICS):
         wanted |= {"latency_s", "energy_j"}
     return [name for name in METRICS if name in wanted]

@@ -14,12 +14,11 @@ from hwnas.costs import ArchitectureCosts
 from hwnas.early_exit import expected_cost
 from hwnas.front import Candidate, Deployment, Metric
 from hwnas.product_config import ProductConfig
-from hwnas.study import Evaluated
+from hwnas.shared_study import Evaluated
 from latency_predictors import MeasuredArchitecture
+from latency_predictors.tail import path_p99_s, worst_p99_bound_s
 from search_spaces import SearchSpace, Stage, total_macs, total_params
 from targets import EnergyModel, Provenance
-
-_P99_DRAWS = 20_000
 
 
 def measured_candidate(
@@ -122,8 +121,8 @@ def latency_metrics(
 
     Expected latency is ``sum_k p_k sum_{j<=k} t_j`` over exits k with share p_k and
     median stage times t_j; its interval joins the stages' 95 % intervals. P99 is
-    that of one inference: an exit drawn by its share, its stages' times drawn
-    independently from their samples.
+    that of one inference, see `path_p99_s`; that of the path through every exit has an
+    upper bound where enough inferences were timed.
     """
     provenance: Provenance = measured.measurements[0].provenance
     medians = [m.latency_median_s for m in measured.measurements]
@@ -145,7 +144,14 @@ def latency_metrics(
     return {
         "latency_s": expected,
         "worst_latency_s": worst,
-        "latency_p99_s": Metric(_p99(measured, shares), provenance, flags=flags),
+        "latency_p99_s": Metric(path_p99_s(measured, shares), provenance, flags=flags),
+        "worst_latency_p99_s": Metric(
+            path_p99_s(measured),
+            provenance,
+            high=worst_p99_bound_s(measured),
+            predicted=costs.latency_p99_s.mean if costs.latency_p99_s else None,
+            flags=flags,
+        ),
     }
 
 
@@ -175,13 +181,3 @@ def count_metrics(stages: Sequence[Stage], shares: Sequence[float]) -> dict[str,
         "worst_macs": Metric(sum(stage_macs)),
         "parameters": Metric(float(params)),
     }
-
-
-def _p99(measured: MeasuredArchitecture, shares: Sequence[float]) -> float:
-    rng = np.random.default_rng(0)
-    exits = rng.choice(len(shares), size=_P99_DRAWS, p=np.asarray(shares) / sum(shares))
-    total = np.zeros(_P99_DRAWS)
-    for stage, measurement in enumerate(measured.measurements):
-        reached = exits >= stage
-        total[reached] += rng.choice(measurement.latency_s, size=int(reached.sum()))
-    return float(np.percentile(total, 99))

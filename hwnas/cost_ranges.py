@@ -11,6 +11,7 @@ from hwnas.product_costs import product_ranges
 WORST_CASE: Final = {
     "worst_latency_s": "latency_s",
     "sustained_latency_s": "latency_s",
+    "worst_latency_p99_s": "latency_p99_s",
     "worst_energy_j": "energy_j",
     "flash_bytes": "flash_bytes",
     "peak_ram_bytes": "peak_ram_bytes",

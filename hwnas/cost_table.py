@@ -15,6 +15,7 @@ from hwnas.objectives import Constraint
 from hwnas.product_config import ProductConfig
 from latency_predictors import Predictions
 from latency_predictors.path_costs import of_paths
+from latency_predictors.tail import TailRatio
 
 Array: TypeAlias = NDArray[np.float64]
 Exit: TypeAlias = Literal["first", "last"]
@@ -31,19 +32,27 @@ class CostTable:
             row and in execution order.
         first: Shape ``(n,)``: where the stages of each architecture begin, ascending from 0.
         product: What surrounds the network, where the experiment says so.
+        tail: How far P99 lies above the median latency, where that is known.
     """
 
     stages: Mapping[str, Predictions]
     first: NDArray[np.intp]
     product: ProductConfig | None = None
+    tail: TailRatio | None = None
 
     def __len__(self) -> int:
         return len(self.first)
 
     @cached_property
     def paths(self) -> dict[str, Predictions]:
-        """Per metric: predictions of the n paths through every exit."""
-        return {name: of_paths(name, stages, self.first) for name, stages in self.stages.items()}
+        """Per metric: predictions of the n paths through every exit.
+
+        Beside those of ``stages``: ``latency_p99_s``, where it is known.
+        """
+        paths = {name: of_paths(name, stages, self.first) for name, stages in self.stages.items()}
+        if self.tail is not None and "latency_s" in paths:
+            paths["latency_p99_s"] = self.tail.p99(paths["latency_s"])
+        return paths
 
     def value(self, metric: str, exit_taken: Exit) -> Array:
         """Return a cost to optimize, shape ``(n,)``, were all samples to leave at one exit.

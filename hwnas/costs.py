@@ -35,6 +35,7 @@ class ArchitectureCosts:
         flash_bytes: Of all stages.
         peak_ram_bytes: Largest of any stage.
         product: What surrounds the network, where the experiment says so.
+        latency_p99_s: Worst case, where enough inferences were timed to learn it.
     """
 
     stage_latency_s: tuple[Prediction, ...]
@@ -44,6 +45,7 @@ class ArchitectureCosts:
     flash_bytes: Prediction
     peak_ram_bytes: Prediction
     product: ProductConfig | None = None
+    latency_p99_s: Prediction | None = None
 
     def expected(self, metric: str, exit_shares: Sequence[float]) -> float:
         """Return a cost to optimize, given which share of samples leaves at each exit."""
@@ -71,7 +73,9 @@ class ArchitectureCosts:
         if constraint.of_mean:
             shares = self._all_at_first if exit_shares is None else exit_shares
             return constraint.pessimistic(*self._mean(constraint.metric, shares))
-        worst: Prediction | EnergyRange = getattr(self, WORST_CASE[constraint.metric])
+        worst: Prediction | EnergyRange | None = getattr(self, WORST_CASE[constraint.metric])
+        if worst is None:
+            raise KeyError(constraint.metric)
         return worst.high_j if isinstance(worst, EnergyRange) else worst.high
 
     def violations(
@@ -136,6 +140,20 @@ class CostModel:
         self._energy_model = energy_model
         self._product = product
 
+    def require(self, constraints: Sequence[Constraint]) -> None:
+        """Refuse a limit on what the predictors have not learned.
+
+        Raises:
+            UserError: If there is one.
+        """
+        for constraint in constraints:
+            if WORST_CASE.get(constraint.metric) == "latency_p99_s" and not self._predictors.tail:
+                raise UserError(
+                    f"{constraint.section}.{constraint.name}: the predictors of "
+                    f"{self._predictors.target} know no P99. Calibrate again, with at least 8 "
+                    "architectures and 100 inferences of each."
+                )
+
     def predict(self, architectures: Sequence[Architecture]) -> list[ArchitectureCosts]:
         """Predict the costs of each architecture.
 
@@ -147,6 +165,8 @@ class CostModel:
         latencies = table.stages["latency_s"].to_list()
         energies = [_energy_range(p) for p in table.stages["energy_j"].to_list()]
         latency, energy, flash, ram = (table.paths[name].to_list() for name in METRICS)
+        tails = table.paths.get("latency_p99_s")
+        p99 = [None] * len(table) if tails is None else tails.to_list()
         ends = [*table.first[1:].tolist(), len(latencies)]
         return [
             ArchitectureCosts(
@@ -157,6 +177,7 @@ class CostModel:
                 flash[row],
                 ram[row],
                 self._product,
+                p99[row],
             )
             for row, (start, end) in enumerate(zip(table.first.tolist(), ends, strict=True))
         ]
@@ -180,7 +201,7 @@ class CostModel:
             stages["energy_j"] = learned_energies(
                 stages["energy_j"], self._predictors.energy_provenance, self._energy_model
             )
-        return CostTable(stages, first, self._product)
+        return CostTable(stages, first, self._product, self._predictors.tail)
 
 
 def _energy_range(prediction: Prediction) -> EnergyRange:

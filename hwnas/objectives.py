@@ -119,6 +119,7 @@ class _Limit:
 _LIMITS: dict[str, _Limit] = {
     "min_accuracy": _Limit(_ACCURACY),
     "max_latency_ms": _Limit("worst_latency_s", "ms", 1e3),
+    "max_latency_p99_ms": _Limit("worst_latency_p99_s", "ms", 1e3),
     "max_energy_mj": _Limit("worst_energy_j", "mJ", 1e3),
     "max_flash_kib": _Limit("flash_bytes", "KiB", 1 / 1024),
     "max_peak_ram_kib": _Limit("peak_ram_bytes", "KiB", 1 / 1024),

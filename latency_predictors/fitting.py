@@ -14,6 +14,7 @@ from latency_predictors.measured_architecture import MeasuredArchitecture
 from latency_predictors.observed import observed_graphs
 from latency_predictors.operating_point import CLOCK_EXPONENTS, relative_clock
 from latency_predictors.prior_residual import PriorResidualPredictor
+from latency_predictors.tail import TailRatio
 from latency_predictors.target_predictors import TargetPredictors
 from latency_predictors.transfer import CostModel, TransferPredictor
 from targets import EnergyModel, Measurement, Provenance, TargetSpec
@@ -78,7 +79,8 @@ def fit_predictors(
     energy = EnergyPredictor(fitted["latency_s"])
     energy.fit_observed(known, np.asarray(energies), latencies_s, groups)
     idle_power_w = _idle_power_w(stages) if provenance == "measured" else None
-    return TargetPredictors(spec.name, fitted, energy, provenance, {}, idle_power_w)
+    tail = TailRatio.fit(measured)
+    return TargetPredictors(spec.name, fitted, energy, provenance, {}, idle_power_w, tail)
 
 
 def _cost_model(metric: str, sources: Sequence[TargetPredictors]) -> CostModel:

@@ -18,6 +18,7 @@ from latency_predictors.observed import Observed, observed_features, observed_gr
 from latency_predictors.path_costs import joined, of_paths
 from latency_predictors.prior_residual import PriorResidualPredictor
 from latency_predictors.space_features import SpaceFeatures
+from latency_predictors.tail import TailRatio
 from latency_predictors.transfer import KIND, CostModel, TransferPredictor
 from targets import Provenance, write_atomically
 
@@ -70,6 +71,7 @@ class TargetPredictors:
         energy_provenance: Of the energies that were learned: ``measured``, or ``modelled``.
         report: JSON-ready calibration report (held-out agreement, counts).
         idle_power_w: Of the device, where a meter measured it.
+        tail: How far P99 lies above the median latency, where enough inferences were timed.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class TargetPredictors:
         energy_provenance: Provenance,
         report: Mapping[str, Any],
         idle_power_w: float | None = None,
+        tail: TailRatio | None = None,
     ) -> None:
         self.target = target
         self.energy_provenance: Provenance = energy_provenance
@@ -88,6 +91,7 @@ class TargetPredictors:
             "energy_j": energy,
         }
         self.idle_power_w = idle_power_w
+        self.tail = tail
         self.report = dict(report)
 
     @property
@@ -237,6 +241,7 @@ class TargetPredictors:
             "confidence": CONFIDENCE,
             "energy_provenance": self.energy_provenance,
             "idle_power_w": self.idle_power_w,
+            "tail": None if self.tail is None else self.tail.to_dict(),
             "report": self.report,
             "predictors": {name: p.to_dict() for name, p in self.predictors.items()},
         }
@@ -254,6 +259,8 @@ class TargetPredictors:
         energy = EnergyPredictor.from_dict(states["energy_j"], predictors["latency_s"])
         idle_power_w = document["idle_power_w"]
         energies = document["energy_provenance"]
+        # files written before P99 was learned have none
+        tail = document.get("tail")
         if energies not in ("measured", "modelled"):
             raise ValueError(f"energy_provenance: {energies!r}")
         return cls(
@@ -263,6 +270,7 @@ class TargetPredictors:
             energies,
             document["report"],
             None if idle_power_w is None else float(idle_power_w),
+            None if tail is None else TailRatio.from_dict(tail),
         )
 
     def save(self, path: Path) -> None:

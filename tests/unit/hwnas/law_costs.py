@@ -12,6 +12,7 @@ from latency_predictors.energy_predictor import EnergyPredictor
 from latency_predictors.observed import observed_features
 from latency_predictors.prior_residual import PriorResidualPredictor
 from latency_predictors.space_features import SpaceFeatures
+from latency_predictors.tail import TailRatio
 from search_spaces import SearchSpace
 from search_spaces.encoding import sample_encodings
 from targets import EnergyModel
@@ -30,7 +31,9 @@ def law_space() -> SearchSpace:
     return search_spaces.create("early_exit", input_shape=(1, 8, 8), n_classes=4, n_stages=2)
 
 
-def law_costs(space: SearchSpace, product: ProductConfig | None = None) -> CostModel:
+def law_costs(
+    space: SearchSpace, product: ProductConfig | None = None, tail: TailRatio | None = None
+) -> CostModel:
     """Predictors fitted to noisy costs: intervals are wide, energies come from a model."""
     rng = np.random.default_rng(0)
     graphs, owners = SpaceFeatures(space).of(sample_encodings(space, 30, rng))
@@ -54,5 +57,5 @@ def law_costs(space: SearchSpace, product: ProductConfig | None = None) -> CostM
     }
     energy = EnergyPredictor(fitted["latency_s"])
     energy.fit_observed(observed, energies_j, latencies_s, groups)
-    predictors = TargetPredictors("law", fitted, energy, "modelled", {})
+    predictors = TargetPredictors("law", fitted, energy, "modelled", {}, tail=tail)
     return CostModel(space, predictors, ENERGY_MODEL, product)

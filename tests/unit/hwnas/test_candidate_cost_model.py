@@ -9,9 +9,11 @@ from hwnas.candidate_cost_model import CandidateCostModel
 from hwnas.config import ConstraintsConfig, ObjectiveName
 from hwnas.cost_table import CostTable
 from hwnas.costs import CostModel
+from hwnas.errors import UserError
 from hwnas.objectives import OBJECTIVES, Constraint, constraints_of, objectives_of
 from hwnas.product_config import ProductConfig
 from latency_predictors import Predictions
+from latency_predictors.tail import TailRatio
 from search_spaces import Architecture, SearchSpace
 from search_spaces.encoding import decode, sample_encodings
 from tests.unit.hwnas.law_costs import law_costs, law_space
@@ -26,8 +28,9 @@ PRODUCT = ProductConfig.model_validate(
         "price_per_kwh": 0.3,
     }
 )
+TAIL = TailRatio(typical=1.5, low=1.2, high=2.5, log_std=0.2)
 LIMITS = (
-    "max_latency_ms", "max_energy_mj", "max_flash_kib", "max_peak_ram_kib",
+    "max_latency_ms", "max_latency_p99_ms", "max_energy_mj", "max_flash_kib", "max_peak_ram_kib",
     "min_inferences_per_joule", "max_average_power_mw", "min_battery_days",
     "max_co2e_g_per_million", "max_cost_per_million",
 )  # fmt: skip
@@ -40,7 +43,7 @@ def space() -> SearchSpace:
 
 @pytest.fixture(scope="module")
 def costs(space: SearchSpace) -> CostModel:
-    return law_costs(space, PRODUCT)
+    return law_costs(space, PRODUCT, TAIL)
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +123,21 @@ def test_values_are_those_of_leaving_at_one_exit(
         ends = [c.range_of(objective.metric) for c in costs.predict(architectures)]
         expected = [first if exit_taken == "first" else last for first, last in ends]
         assert values == pytest.approx(expected, rel=1e-9), objective.name
+
+
+def test_a_limit_on_the_p99_judges_the_upper_ends_of_median_and_ratio(
+    costs: CostModel, architectures: list[Architecture]
+) -> None:
+    (limit,) = constraints_of(ConstraintsConfig(max_latency_p99_ms=2.0))
+    for c in costs.predict(architectures[:20]):
+        assert c.pessimistic(limit) == pytest.approx(2.5 * c.latency_s.high)
+        assert c.violations([limit])[limit.name] == pytest.approx(2.5 * c.latency_s.high / 2e-3 - 1)
+
+
+def test_a_limit_on_a_p99_that_was_never_learned_is_refused(space: SearchSpace) -> None:
+    limits = constraints_of(ConstraintsConfig(max_latency_p99_ms=2.0))
+    with pytest.raises(UserError, match=r"max_latency_p99_ms: the predictors of law know no P99"):
+        CandidateCostModel(law_costs(space), objectives_of(["accuracy", "latency"]), limits)
 
 
 def test_accuracy_is_not_known_and_all_else_is(costs: CostModel, encodings: np.ndarray) -> None:
