@@ -43,8 +43,11 @@ class FeasiblePool:
     @property
     def summary(self) -> str:
         """What was found, in one line."""
+        percent = 100 * self.share
+        # a rare share is known to a factor only
+        shown = f"{percent:.0f}" if percent >= 9.5 else f"{percent:.1g}"
         return (
-            f"About {100 * self.share:.2g} % of the space is predicted to meet the limits; "
+            f"About {shown} % of the space is predicted to meet the limits; "
             f"{len(self.architectures)} such architectures found among {self.n_examined:,}"
         )
 
@@ -160,4 +163,4 @@ def _why(constraints: Sequence[Constraint], nearest: Array, examined: int) -> st
             f"constraints: each limit can be met, but none of {examined:,} architectures "
             f"examined meets all of them; the nearest needs {trade_off}"
         )
-    return f"{'; '.join(reasons)}. Raise the limit or allow smaller choices in space.choices."
+    return f"{'; '.join(reasons)}. Relax the limit or allow other choices in space.choices."

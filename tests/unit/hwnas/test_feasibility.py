@@ -139,6 +139,30 @@ def test_a_limit_out_of_reach_is_named_with_the_nearest_value() -> None:
     assert "min_count" not in message
 
 
+def test_all_limits_out_of_reach_are_named_each_with_its_own_best() -> None:
+    def violations(rows: np.ndarray) -> np.ndarray:
+        # what is least for one is not for the other
+        return np.stack([(12 + rows[:, 0]) / 10 - 1, 1 - (8 + rows[:, 0]) / 10], axis=1)
+
+    with pytest.raises(UserError, match=r"up to 12, 2 over; .*min_count: .* sure of 9 d only"):
+        found(Digits(24, 2), violations, [SUM, COUNT], 10)
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"),
+    [
+        (1.0, "100 %"),
+        (0.2345, "23 %"),
+        (0.097, "10 %"),
+        (0.0234, "2 %"),
+        (2.9e-6, "0.0003 %"),
+        (1e-8, "1e-06 %"),
+    ],
+)
+def test_a_share_is_stated_no_finer_than_it_is_known(share: float, shown: str) -> None:
+    assert f"About {shown} of the space" in FeasiblePool((), 0, share, 1).summary
+
+
 def test_a_lower_limit_out_of_reach_is_named_with_the_best() -> None:
     with pytest.raises(UserError, match=r"min_count: 10 d is out of reach; .* sure of 8 d only"):
         found(Digits(8, 2), lambda rows: (1 - rows.sum(axis=1) / 10)[:, None], [COUNT], 10)

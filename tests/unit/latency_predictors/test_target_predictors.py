@@ -16,6 +16,7 @@ from latency_predictors.energy_predictor import EnergyPredictor
 from latency_predictors.path_costs import largest, total
 from latency_predictors.prior_residual import PriorResidualPredictor
 from latency_predictors.space_features import SpaceFeatures
+from latency_predictors.tail import TailRatio
 from latency_predictors.target_predictors import METRICS
 from latency_predictors.testing import linear_latency_s, noisy, random_graphs
 from search_spaces import Workload, n_params, peak_activation_bytes
@@ -172,6 +173,19 @@ def test_saved_predictors_predict_exactly_the_same(
     assert read.predict(STAGES) == predictors.predict(STAGES)
     assert read.idle_power_w == 0.5
     assert (read.target, read.report) == ("board", REPORT)
+
+
+def test_the_tail_of_latencies_is_saved_and_may_be_unknown(
+    predictors: TargetPredictors,
+) -> None:
+    document = predictors.to_dict()
+    tail = TailRatio(1.5, 1.2, 2.5, 0.2)
+    read = TargetPredictors.from_dict({**document, "tail": tail.to_dict()})
+    assert read.tail == tail
+    assert read.to_dict()["tail"] == tail.to_dict()
+    # as files are that were written before it was learned
+    del document["tail"]
+    assert TargetPredictors.from_dict(document).tail is None
 
 
 def test_the_file_is_strict_json(predictors: TargetPredictors, saved: Path) -> None:
