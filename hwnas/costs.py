@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from hwnas.cost_ranges import WORST_CASE, Range, mean_cost
 from hwnas.cost_table import CostTable
@@ -21,6 +19,9 @@ from latency_predictors.target_predictors import METRICS, TargetPredictors
 from search_spaces import Architecture, SearchSpace
 from search_spaces.encoding import encode
 from targets import EnergyModel
+
+if TYPE_CHECKING:
+    from search_spaces.encoding import Encodings
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,7 @@ class CostModel:
         ]
 
     def predict_encodings(
-        self, encodings: NDArray[np.intp], metrics: Sequence[str] = METRICS
+        self, encodings: Encodings, metrics: Sequence[str] = METRICS
     ) -> CostTable:
         """Predict the costs of many architectures, as arrays.
 

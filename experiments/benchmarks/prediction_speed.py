@@ -4,7 +4,9 @@
         [--json OUT]
 
 Draws encodings of both search spaces and times, on one thread: features of every stage alone;
-latency of the whole path with its interval; and all four costs. Cold: the first call, which
+latency of the whole path with its interval; all four costs; and candidates as a sampler asks
+for them, with energy and latency as objectives and limits on both, on flash and on the life of
+a battery. Cold: the first call, which
 builds every operator it has not seen. Warm: later calls. Beside them, the same from
 `Architecture` objects, each as the graphs of its stages. Times are processor time, so that
 other load counts little; costs follow a law with noise: how fast a predictor is does not
@@ -20,11 +22,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 import search_spaces
+from hwnas.candidate_cost_model import CandidateCostModel
+from hwnas.config import ConstraintsConfig
+from hwnas.costs import CostModel
+from hwnas.objectives import constraints_of, objectives_of
+from hwnas.product_config import ProductConfig
 from latency_predictors import Graph, TargetPredictors
 from latency_predictors.energy_predictor import EnergyPredictor
 from latency_predictors.features import GraphFeatures, graph_features
@@ -34,10 +42,32 @@ from latency_predictors.space_features import SpaceFeatures
 from latency_predictors.target_predictors import METRICS
 from search_spaces import SearchSpace
 from search_spaces.encoding import decode, sample_encodings
+from targets import EnergyModel
+
+if TYPE_CHECKING:
+    from search_spaces.encoding import Encodings
 
 _INPUT_SHAPE, _N_CLASSES = (3, 32, 32), 10
 _ONE_BY_ONE = 2000
 _WARM_CALLS = 3
+_ENERGY_MODEL = EnergyModel(
+    static_power_w=1.0,
+    energy_per_mac_j=1e-12,
+    energy_per_byte_j=1e-11,
+    relative_uncertainty=0.3,
+    source="made up",
+)
+_PRODUCT = ProductConfig.model_validate(
+    {
+        "interval_s": 1.0,
+        "sleep_power_mw": 1.0,
+        "battery": {"capacity_mah": 100.0, "voltage_v": 3.0},
+    }
+)
+_LIMITS = constraints_of(
+    ConstraintsConfig(max_latency_ms=1, max_energy_mj=1, max_flash_kib=64, min_battery_days=1),
+    _PRODUCT,
+)
 _NOISE = 0.02
 _SEED = 0
 
@@ -93,23 +123,34 @@ def speeds(space: SearchSpace, fitted: int, n: int) -> Iterator[Speed]:
     def flat() -> list[Graph]:
         return [graph for stages in graphs() for graph in stages]
 
-    def latency(features: SpaceFeatures) -> object:
-        return predictors.predict_encodings(features, encodings, metrics=["latency_s"])
+    def costs(*metrics: str) -> Callable[[Encodings], object]:
+        return partial(predictors.predict_encodings, SpaceFeatures(space), metrics=metrics)
 
-    tasks: dict[str, tuple[Callable[[SpaceFeatures], object], Callable[[], object]]] = {
-        "features": (lambda features: features.of(encodings), lambda: graph_features(flat())),
-        "latency": (latency, lambda: predictors.predictors["latency_s"].predict(flat())),
-        "all costs": (
-            lambda features: predictors.predict_encodings(features, encodings),
-            lambda: predictors.predict(graphs()),
+    def judged() -> object:
+        cost_model = CostModel(space, predictors, _ENERGY_MODEL, _PRODUCT)
+        return [costs.violations(_LIMITS) for costs in cost_model.predict(architectures)]
+
+    # each call makes a predictor that has not seen the space yet
+    tasks: dict[str, tuple[Callable[[], Callable[[Encodings], object]], Callable[[], object]]] = {
+        "features": (lambda: SpaceFeatures(space).of, lambda: graph_features(flat())),
+        "latency": (
+            lambda: costs("latency_s"),
+            lambda: predictors.predictors["latency_s"].predict(flat()),
         ),
+        "all costs": (lambda: costs(*METRICS), lambda: predictors.predict(graphs())),
+        "candidates": (lambda: _candidates(space, predictors), judged),
     }
-    for task, (from_encodings, from_graphs) in tasks.items():
-        features = SpaceFeatures(space)
-        cold_s = _seconds(partial(from_encodings, features))
-        warm_s = min(_seconds(partial(from_encodings, features)) for _ in range(_WARM_CALLS))
+    for task, (fresh, from_graphs) in tasks.items():
+        from_encodings = fresh()
+        cold_s = _seconds(partial(from_encodings, encodings))
+        warm_s = min(_seconds(partial(from_encodings, encodings)) for _ in range(_WARM_CALLS))
         one_by_one = len(architectures) / min(_seconds(from_graphs) for _ in range(_WARM_CALLS))
         yield Speed(space.name, fitted, task, n / cold_s, n / warm_s, one_by_one)
+
+
+def _candidates(space: SearchSpace, predictors: TargetPredictors) -> CandidateCostModel:
+    cost_model = CostModel(space, predictors, _ENERGY_MODEL, _PRODUCT)
+    return CandidateCostModel(cost_model, objectives_of(["accuracy", "latency", "energy"]), _LIMITS)
 
 
 def _seconds(call: Callable[[], object]) -> float:

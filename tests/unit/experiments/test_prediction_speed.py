@@ -17,7 +17,7 @@ def space() -> SearchSpace:
 
 def test_every_task_has_its_speeds(space: SearchSpace) -> None:
     rows = list(speeds(space, 8, 50))
-    assert [row.task for row in rows] == ["features", "latency", "all costs"]
+    assert [row.task for row in rows] == ["features", "latency", "all costs", "candidates"]
     assert {(row.space, row.fitted) for row in rows} == {("early_exit", 8)}
     assert all(min(row.cold, row.warm, row.one_by_one) > 0 for row in rows)
 
