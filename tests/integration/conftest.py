@@ -39,6 +39,7 @@ target: host-onnxruntime
 objectives: [accuracy, latency]
 calibration: {samples: 8, held_out: 0}
 training: {epochs: 2}
+accuracy: {scorer: full}
 search: {evaluations: 6, batch: 3, warm_start: 3}
 finalists: {count: 1, seeds: 2}
 """

@@ -79,14 +79,13 @@ class Interrupted:
 def interrupted(tiny: TinySearch, tmp_path_factory: pytest.TempPathFactory) -> Interrupted:
     folder = tmp_path_factory.mktemp("interrupted")
     ends, survivors = {}, {}
-    # the search has two batches of three
     for name, checkpoints, signal_number in (
         ("ctrl-c while workers start", 0, signal.SIGINT),
         ("killed while training", 1, signal.SIGKILL),
         ("ctrl-c while training", 4, signal.SIGINT),
     ):
         process = tiny.start(
-            *tiny.arguments(folder), "--workers", "2", *(["--resume"] * bool(ends))
+            *tiny.arguments(folder), "--workers", "1", *(["--resume"] * bool(ends))
         )
         wait_for_training(folder / "tiny", checkpoints, process)
         children = psutil.Process(process.pid).children(recursive=True)
@@ -128,7 +127,7 @@ class CountsTrainings(SilentProgress):
     """Counts candidates as they are trained.
 
     Args:
-        kill_one: Whether to kill a training process when the first training ends.
+        kill_one: Whether to kill a worker when the first training ends.
     """
 
     def __init__(self, kill_one: bool = False) -> None:
@@ -147,18 +146,26 @@ class CountsTrainings(SilentProgress):
             self.kill_one = False
 
 
-def test_two_workers_of_which_one_is_killed_give_the_trials_of_one_worker(
+def test_a_worker_that_is_killed_is_replaced_and_changes_nothing(
     tiny: TinySearch, finished: RunFolder, tmp_path: Path
 ) -> None:
     progress = CountsTrainings(kill_one=True)
-    run = tiny.search(tmp_path, workers=2, progress=progress)
+    run = tiny.search(tmp_path, workers=1, progress=progress)
     assert not progress.kill_one
     assert progress.trained == 6
     assert run.front()["counts"]["failed"] == 0
     assert trials(run) == trials(finished)
 
 
-def test_every_architecture_is_trained_once_until_the_space_is_exhausted(
+def test_a_longer_search_is_the_same_search_continued(
+    tiny: TinySearch, finished: RunFolder, tmp_path: Path
+) -> None:
+    tiny.search(tmp_path, "search.evaluations=4", workers=1)
+    longer = tiny.search(tmp_path, resume=True, workers=1)
+    assert trials(longer) == trials(finished)
+
+
+def test_two_workers_train_every_architecture_once_until_the_space_is_exhausted(
     tiny: TinySearch, tmp_path: Path
 ) -> None:
     progress = CountsTrainings()
@@ -179,7 +186,18 @@ def test_every_architecture_is_trained_once_until_the_space_is_exhausted(
     trained = [evaluation["arch_id"] for evaluation in run.front()["evaluations"]]
     assert sorted(trained) == sorted(everything)
     assert progress.trained == len(everything)
-    assert run.front()["counts"]["repeated"] > 0
+
+
+def test_cheaper_scores_are_judged_by_the_first_trainings(tiny: TinySearch, tmp_path: Path) -> None:
+    """Eight are trained with two seeds; what is chosen then is told, and kept to when resumed."""
+    told: list[str] = []
+    progress = SilentProgress()
+    progress.message = told.append  # type: ignore[method-assign]
+    overrides = ("accuracy.scorer=auto", "accuracy.ranking.architectures=8")
+    run = tiny.search(tmp_path, *overrides, "search.evaluations=10", workers=1, progress=progress)
+    assert len(trials(run)) == 10
+    assert any("full training" in line for line in told)
+    assert any("ceiling" in line for line in told)
 
 
 def test_data_that_vanished_is_named_and_not_taken_for_a_killed_process(tmp_path: Path) -> None:

@@ -1,0 +1,144 @@
+"""Workers that join a search: by its folder or by its storage, here or elsewhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from hwnas.progress import SilentProgress
+from hwnas.run_folder import RunFolder
+from tests.integration.board_rack import wait_until
+
+if TYPE_CHECKING:
+    from conftest import TinySearch
+
+_TIMEOUT_S = 120
+
+
+def hwnas(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "hwnas", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=_TIMEOUT_S,
+        check=False,
+        **options,
+    )
+
+
+class Phases(SilentProgress):
+    """Remembers what a search was doing."""
+
+    def __init__(self) -> None:
+        self.totals: dict[str, int] = {}
+
+    def phase(self, title: str, total: int) -> None:
+        self.totals[title] = total
+
+
+def test_a_worker_that_joins_shares_the_work(tiny: TinySearch, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/studies.db"
+    process = tiny.start(
+        *tiny.arguments(tmp_path),
+        *("--workers", "1", "--set", f"search.storage={url}", "--set", "search.evaluations=16"),
+    )
+    # weights appear once the study is there
+    assert wait_until(lambda: any((tmp_path / "tiny").glob("checkpoints/*.safetensors")), 60)
+    (tmp_path / "elsewhere").mkdir()
+    joined = hwnas("worker", url, "--study", "tiny", "--json", cwd=tmp_path / "elsewhere")
+    assert joined.returncode == 0, joined.stderr
+    errors = process.communicate(timeout=_TIMEOUT_S)[1]
+    assert process.returncode == 0, errors
+    evaluations = RunFolder(tmp_path / "tiny").front()["evaluations"]
+    assert len({e["arch_id"] for e in evaluations}) == len(evaluations) == 16
+    assert json.loads(joined.stdout)["evaluated"] < 16
+
+
+def test_a_worker_of_a_finished_search_has_nothing_to_do(finished: RunFolder) -> None:
+    done = hwnas("worker", str(finished.path))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "0 candidates evaluated here; nothing is left to do\n"
+
+
+def test_weights_that_are_elsewhere_are_trained_again_and_are_the_same(
+    tiny: TinySearch, finished: RunFolder, tmp_path: Path
+) -> None:
+    shutil.copytree(finished.path, tmp_path / "tiny")
+    run = RunFolder(tmp_path / "tiny")
+    expected = json.loads(run.front_json.read_text())["candidates"]
+    run.front_json.unlink()
+    for path in run.checkpoints.iterdir():
+        path.unlink()
+    lines = run.measurements.read_text().splitlines(keepends=True)
+    kept = [line for line in lines if json.loads(line)["phase"] != "front"]
+    run.measurements.write_text("".join(kept))
+
+    phases = Phases()
+    tiny.search(tmp_path, resume=True, workers=1, progress=phases)
+    assert phases.totals["Training candidates"] == 0
+    assert phases.totals["Training again what was trained elsewhere"] > 0
+    accuracy = {
+        c["arch_id"]: c["metrics"]["search_validation_accuracy"] for c in run.front()["candidates"]
+    }
+    both = [c for c in expected if c["arch_id"] in accuracy]
+    assert both
+    for candidate in both:
+        found = candidate["metrics"]["search_validation_accuracy"]
+        assert accuracy[candidate["arch_id"]] == found
+
+
+@pytest.mark.parametrize(
+    ("location", "options", "message"),
+    [
+        ("sqlite:///{}/x.db", ["--study", "gone"], "no search 'gone' is running there"),
+        ("sqlite:///{}/x.db", [], "which search? Give its name with --study NAME"),
+        ("{}", [], "not a run folder"),
+        ("oracle://{}", ["--study", "x"], "no kind of storage is named 'oracle'"),
+    ],
+)
+def test_who_cannot_join_is_told_why(
+    tmp_path: Path, location: str, options: list[str], message: str
+) -> None:
+    failed = hwnas("worker", location.format(tmp_path), *options)
+    assert failed.returncode == 2, failed.stderr
+    (line,) = failed.stderr.splitlines()
+    assert message in line
+
+
+def test_data_other_than_the_search_began_with_are_refused(
+    tiny: TinySearch, finished: RunFolder, tmp_path: Path
+) -> None:
+    """The search reads an archive by a relative path; here another one has that name."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+
+    def write(folder: Path) -> None:
+        folder.mkdir()
+        np.savez(
+            folder / "data.npz", x=rng.normal(size=(200, 1, 8, 8)), y=rng.integers(2, size=200)
+        )
+
+    write(tmp_path / "here")
+    write(tmp_path / "there")
+    experiment = tmp_path / "here" / "tiny.yaml"
+    text = tiny.experiment.read_text().replace("{kind: digits}", "{kind: npz, path: data.npz}")
+    experiment.write_text(text)
+    run = tmp_path / "runs" / "tiny"
+    environment = os.environ | {"HWNAS_CACHE": str(tiny.cache)}
+    searched = hwnas(
+        *("search", str(experiment), "--runs", str(run.parent), "--workers", "1"),
+        cwd=tmp_path,
+        env=environment,
+    )
+    assert searched.returncode == 0, searched.stderr
+    refused = hwnas("worker", str(run), "--base-dir", str(tmp_path / "there"))
+    assert refused.returncode == 2
+    assert "the data set here is not the one that this search began with" in refused.stderr
