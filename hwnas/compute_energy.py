@@ -5,8 +5,9 @@ from __future__ import annotations
 import platform
 import threading
 import time
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -58,62 +59,71 @@ class ComputeEnergy:
     provenance: Provenance
 
 
-def busy_seconds(spendings: Iterable[Spending]) -> float:
-    """Return for how long at least one evaluation ran: pauses of a search do not count."""
-    return sum(seconds for seconds, _ in _segments((s, 0.0) for s in spendings))
+class Spent:
+    """What all evaluations of a search took, added up as they end."""
 
+    def __init__(self) -> None:
+        self._busy = _Covered()
+        self._measured: defaultdict[str, _Covered] = defaultdict(_Covered)
+        self._measured_j = self._unmeasured_cpu_s = 0.0
+        self._is_measured = True
+        self.seconds = 0.0
+        """How long at least one evaluation ran: pauses of a search do not count."""
 
-def compute_energy(
-    spendings: Iterable[Spending], core_power_w: float | None
-) -> ComputeEnergy | None:
-    """Return the energy of the computers while they evaluated.
-
-    Counters see the whole computer. What evaluations that ran at once on one of them
-    measured is therefore not added: at any moment its power is the mean of their mean powers.
-    Where there is no counter, the energy is ``cpu_s * core_power_w``.
-
-    Args:
-        spendings: What evaluations took.
-        core_power_w: Power of one busy processor core, as stated by who runs the search.
-
-    Returns:
-        ``None`` where an evaluation was not measured, and no power is stated.
-    """
-    measured: dict[str, list[tuple[Spending, float]]] = defaultdict(list)
-    unmeasured_cpu_s = []
-    for spending in spendings:
-        duration_s = spending.ended_s - spending.began_s
+    def add(self, spending: Spending) -> None:
+        """Add what one evaluation took."""
+        began_s, ended_s = spending.began_s, spending.ended_s
+        self.seconds += self._busy.add(began_s, ended_s)
         # a clock that was put back leaves no duration to tell a power by
-        if spending.package_energy_j is None or duration_s <= 0:
-            unmeasured_cpu_s.append(spending.cpu_s)
+        if spending.package_energy_j is None or ended_s <= began_s:
+            self._is_measured = False
+            self._unmeasured_cpu_s += spending.cpu_s
         else:
-            power_w = spending.package_energy_j / duration_s
-            measured[spending.host].append((spending, power_w))
-    if unmeasured_cpu_s and core_power_w is None:
-        return None
-    joules = sum(
-        seconds * power_w
-        for of_host in measured.values()
-        for seconds, power_w in _segments(of_host)
-    )
-    joules += sum(unmeasured_cpu_s) * (core_power_w or 0.0)
-    return ComputeEnergy(joules, "modelled" if unmeasured_cpu_s else "measured")
+            power_w = spending.package_energy_j / (ended_s - began_s)
+            self._measured_j += self._measured[spending.host].add(began_s, ended_s) * power_w
+
+    def energy(self, core_power_w: float | None) -> ComputeEnergy | None:
+        """Return the energy of the computers while they evaluated.
+
+        Counters see a whole computer. What evaluations measured that ran on it at once is
+        therefore not added: each moment counts with the mean power of the first that ended.
+        Where there is no counter, the energy is ``cpu_s * core_power_w``.
+
+        Args:
+            core_power_w: Power of one busy processor core, as stated by who runs the search.
+
+        Returns:
+            ``None`` where an evaluation was not measured, and no power is stated.
+        """
+        if self._is_measured:
+            return ComputeEnergy(self._measured_j, "measured")
+        if core_power_w is None:
+            return None
+        modelled_j = self._unmeasured_cpu_s * core_power_w
+        return ComputeEnergy(self._measured_j + modelled_j, "modelled")
 
 
-def _segments(powers_w: Iterable[tuple[Spending, float]]) -> Iterator[tuple[float, float]]:
-    """Yield seconds in which the same evaluations ran, at least one, with their mean power."""
-    steps = []
-    for spending, power_w in powers_w:
-        if spending.ended_s > spending.began_s:
-            steps += [(spending.began_s, 1, power_w), (spending.ended_s, -1, -power_w)]
-    running, total_w, since_s = 0, 0.0, 0.0
-    for at_s, step, step_w in sorted(steps):
-        if running:
-            yield at_s - since_s, total_w / running
-        running += step
-        # so that rounding does not add up
-        total_w = total_w + step_w if running else 0.0
-        since_s = at_s
+class _Covered:
+    """Times that intervals cover, as disjoint ones in order."""
+
+    def __init__(self) -> None:
+        self._began_s: list[float] = []
+        self._ended_s: list[float] = []
+
+    def add(self, began_s: float, ended_s: float) -> float:
+        """Add an interval; return how many of its seconds no other covered."""
+        if ended_s <= began_s:
+            return 0.0
+        # those that it touches become one with it; as they come, these are the last ones
+        first = bisect_left(self._ended_s, began_s)
+        last = bisect_right(self._began_s, ended_s)
+        touched = slice(first, last)
+        begins, ends = self._began_s[touched], self._ended_s[touched]
+        merged_began_s, merged_ended_s = min([began_s, *begins]), max([ended_s, *ends])
+        before_s = sum(e - b for b, e in zip(begins, ends, strict=True))
+        self._began_s[touched], self._ended_s[touched] = [merged_began_s], [merged_ended_s]
+        # rounding must not take seconds away
+        return max(0.0, merged_ended_s - merged_began_s - before_s)
 
 
 class SpendingMeter:

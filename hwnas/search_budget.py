@@ -7,7 +7,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 
-from hwnas.compute_energy import Spending
+from hwnas.compute_energy import Spending, Spent
 from hwnas.config import ExperimentConfig
 from hwnas.objectives import Constraint
 from hwnas.search_plan import SearchPlan
@@ -58,7 +58,7 @@ class Accounts:
         self._constraints: tuple[Constraint, ...] = plan.constraints
         self._epochs = plan.config.training.epochs
         self._history = HypervolumeHistory(plan.scale)
-        self._spendings: list[Spending] = []
+        self._spent = Spent()
         self._halted = 0.0
         self._seen = 0
 
@@ -72,7 +72,7 @@ class Accounts:
 
     def stop_reason(self, budget: Budget) -> str | None:
         """Return why the search ends now, as part of a sentence, if it does."""
-        return stop_reason(budget.stop, self._spendings, self._history.volumes)
+        return stop_reason(budget.stop, self._spent, self._history.volumes)
 
     def update(self) -> None:
         """Take account of the evaluations that have ended since the last call."""
@@ -83,6 +83,6 @@ class Accounts:
             if ending.result is None:
                 continue
             if (spending := ending.result.get(SPENDING)) is not None:
-                self._spendings.append(Spending.from_dict(spending))
+                self._spent.add(Spending.from_dict(spending))
             if ending.result["halted"]:
                 self._halted += ending.result["epochs"] / self._epochs

@@ -8,7 +8,7 @@ from math import ceil, log, log1p
 
 import numpy as np
 
-from hwnas.compute_energy import Spending, busy_seconds, compute_energy
+from hwnas.compute_energy import Spent
 from hwnas.pareto import ObjectiveScale, is_non_dominated
 from hwnas.stop_config import PlateauConfig, StopConfig
 
@@ -122,22 +122,18 @@ class HypervolumeHistory:
         self.volumes.append(self.volumes[-1] if self.volumes else 0.0)
 
 
-def stop_reason(
-    config: StopConfig, spendings: Sequence[Spending], history: Sequence[float]
-) -> str | None:
+def stop_reason(config: StopConfig, spent: Spent, history: Sequence[float]) -> str | None:
     """Return why a search should end now, as part of a sentence, if it should.
 
     Args:
         config: Section ``search.stop``.
-        spendings: What each evaluation took, of all workers and before all interruptions.
+        spent: On evaluations, by all workers and before all interruptions.
         history: Hypervolume after each evaluation.
     """
-    if config.seconds is not None:
-        seconds = busy_seconds(spendings)
-        if seconds >= config.seconds:
-            return f"{seconds:.4g} s of {config.seconds:g} s are spent"
+    if config.seconds is not None and spent.seconds >= config.seconds:
+        return f"{spent.seconds:.4g} s of {config.seconds:g} s are spent"
     if config.joules is not None:
-        energy = compute_energy(spendings, config.cpu_core_power_w)
+        energy = spent.energy(config.cpu_core_power_w)
         if energy is not None and energy.joules >= config.joules:
             return f"{energy.joules:.4g} J ({energy.provenance}) of {config.joules:g} J are spent"
     if config.plateau is not None:

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hwnas.compute_energy import Spending, SpendingMeter, busy_seconds, compute_energy
+from hwnas.compute_energy import ComputeEnergy, Spending, SpendingMeter, Spent
 from hwnas.errors import UserError
+
+
+def spent_on(spendings: Iterable[Spending]) -> Spent:
+    spent = Spent()
+    for spending in spendings:
+        spent.add(spending)
+    return spent
+
+
+def energy_of(
+    spendings: Iterable[Spending], core_power_w: float | None = None
+) -> ComputeEnergy | None:
+    return spent_on(spendings).energy(core_power_w)
 
 
 def test_a_pause_between_evaluations_is_not_spent() -> None:
@@ -20,8 +34,8 @@ def test_a_pause_between_evaluations_is_not_spent() -> None:
         # resumed a day later
         Spending("a", 86_400.0, 86_403.0, 3.0),
     ]
-    assert busy_seconds(spendings) == pytest.approx(15.0)
-    assert busy_seconds([]) == 0
+    assert spent_on(spendings).seconds == pytest.approx(15.0)
+    assert spent_on([]).seconds == 0
 
 
 @given(
@@ -33,14 +47,14 @@ def test_a_pause_between_evaluations_is_not_spent() -> None:
 def test_busy_seconds_are_those_in_which_something_ran(intervals: list[tuple[int, int]]) -> None:
     spendings = [Spending("a", began, ended, 1.0) for began, ended in intervals]
     busy = {second for began, ended in intervals for second in range(began, ended)}
-    assert busy_seconds(spendings) == len(busy)
+    assert spent_on(spendings).seconds == len(busy)
 
 
 def test_a_computer_is_counted_once_however_many_evaluations_it_ran_at_once() -> None:
     # 30 W throughout, seen by three evaluations
     intervals = [(0.0, 10.0), (2.0, 8.0), (5.0, 25.0)]
     spendings = [Spending("a", b, e, 1.0, 30.0 * (e - b)) for b, e in intervals]
-    energy = compute_energy(spendings, None)
+    energy = energy_of(spendings)
     assert energy is not None
     assert energy.joules == pytest.approx(30.0 * 25.0)
     assert energy.provenance == "measured"
@@ -48,33 +62,33 @@ def test_a_computer_is_counted_once_however_many_evaluations_it_ran_at_once() ->
 
 def test_computers_add_up() -> None:
     spendings = [Spending(host, 0.0, 10.0, 1.0, 100.0) for host in "abc"]
-    energy = compute_energy(spendings, None)
+    energy = energy_of(spendings)
     assert energy is not None
     assert energy.joules == pytest.approx(300.0)
 
 
-def test_powers_that_differ_are_averaged_while_evaluations_overlap() -> None:
-    # 10 W and 30 W: 5 s alone, 5 s together, 5 s alone
+def test_powers_that_differ_count_each_second_once_with_that_of_the_first_to_end() -> None:
+    # 10 W for 10 s, then 30 W
     spendings = [Spending("a", 0.0, 10.0, 1.0, 100.0), Spending("a", 5.0, 15.0, 1.0, 300.0)]
-    energy = compute_energy(spendings, None)
+    energy = energy_of(spendings)
     assert energy is not None
-    assert energy.joules == pytest.approx(5 * 10 + 5 * 20 + 5 * 30)
+    assert energy.joules == pytest.approx(10 * 10 + 5 * 30)
 
 
 def test_without_a_counter_the_energy_is_modelled_from_a_stated_power() -> None:
     measured, not_measured = Spending("a", 0.0, 10.0, 7.0, 100.0), Spending("b", 0.0, 10.0, 8.0)
-    energy = compute_energy([measured, not_measured], 2.5)
+    energy = energy_of([measured, not_measured], 2.5)
     assert energy is not None
     assert energy.joules == pytest.approx(100 + 20)
     assert energy.provenance == "modelled"
 
 
 def test_an_energy_that_nothing_tells_is_none() -> None:
-    assert compute_energy([Spending("a", 0.0, 10.0, 7.0)], None) is None
+    assert energy_of([Spending("a", 0.0, 10.0, 7.0)]) is None
 
 
 def test_an_evaluation_whose_clock_was_put_back_is_modelled() -> None:
-    energy = compute_energy([Spending("a", 10.0, 5.0, 4.0, 100.0)], 2.0)
+    energy = energy_of([Spending("a", 10.0, 5.0, 4.0, 100.0)], 2.0)
     assert energy is not None
     assert (energy.joules, energy.provenance) == (8.0, "modelled")
 

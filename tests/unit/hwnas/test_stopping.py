@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import beta
 
-from hwnas.compute_energy import Spending
+from hwnas.compute_energy import Spending, Spent
 from hwnas.objectives import objectives_of
 from hwnas.pareto import ObjectiveScale
 from hwnas.stop_config import PlateauConfig, StopConfig
@@ -163,5 +163,8 @@ def test_whichever_budget_is_spent_first_is_the_reason(
     stop: dict[str, object], reason: str | None
 ) -> None:
     config = StopConfig.model_validate(stop)
-    found = stop_reason(config, SPENT, volumes([False] * 20))
+    spent = Spent()
+    for spending in SPENT:
+        spent.add(spending)
+    found = stop_reason(config, spent, volumes([False] * 20))
     assert found is None if reason is None else found is not None and found.startswith(reason)
