@@ -50,9 +50,17 @@ class CandidateScores:
 
 @dataclass(frozen=True)
 class RankQuality:
-    """How well a score ranks accuracies that it has no part in."""
+    """How well a score ranks accuracies that it has no part in.
+
+    Args:
+        name: Of the score.
+        cpu_s: Processor seconds per architecture.
+        spearman: Spearman's rank correlation.
+        kendall: Kendall's tau-b.
+    """
 
     name: str
+    cpu_s: float
     spearman: Estimate
     kendall: Estimate
 
@@ -134,7 +142,7 @@ def rank_quality(
         all_of_them = cross_seed(correlate, scores.values, accuracy, drawn)
         low, high = np.nanpercentile(all_of_them[1:], tails)
         estimates.append(Estimate(float(all_of_them[0]), float(low), float(high)))
-    return RankQuality(scores.name, *estimates)
+    return RankQuality(scores.name, scores.cpu_s, *estimates)
 
 
 def resampled(n: int, resamples: int, seed: int) -> NDArray[np.intp]:

@@ -260,10 +260,11 @@ def ladder_lines(choice: LadderChoice) -> list[str]:
     lines = [
         f"How well scores rank {n} architectures, judged by accuracies of another seed "
         f"({seeds} seeds each):",
-        f"{'':<20} {'Spearman (95 %)':>22} {'Kendall (95 %)':>22}",
+        f"{'':<20} {'CPU s each':>10} {'Spearman (95 %)':>22} {'Kendall (95 %)':>22}",
     ]
     lines += [
-        f"{score.name:<20} {_shown(score.spearman):>22} {_shown(score.kendall):>22}"
+        f"{score.name:<20} {score.cpu_s:>10.3g} {_shown(score.spearman):>22} "
+        f"{_shown(score.kendall):>22}"
         for score in choice.scores
     ]
     ceiling = choice.scores[-1].spearman
