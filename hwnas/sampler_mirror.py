@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from hwnas.objectives import Direction
 from hwnas.parameter_space import ParameterSpace
 from hwnas.study_view import Evaluation, Status
-from hwnas.trial_record import OUTCOME
+from hwnas.trial_record import VIOLATIONS
 
 SamplerFactory: TypeAlias = Callable[[int], BaseSampler]
 """Sampler for the trial of a number; its randomness derives from a seed and that number."""
@@ -95,7 +95,7 @@ class SamplerMirror:
     def _frozen(self, evaluation: Evaluation) -> FrozenTrial:
         content, attempt = evaluation.content, evaluation.current
         constraints = dict(content.violations)
-        constraints.update(attempt.attributes.get(OUTCOME, {}).get("violations", {}))
+        constraints.update(attempt.outcome.get(VIOLATIONS, {}))
         values = attempt.values
         if evaluation.status == Status.REPEATED:
             state = TrialState.COMPLETE if content.is_told else TrialState.PRUNED

@@ -20,12 +20,20 @@ from hwnas.proposing import Proposer
 from hwnas.sampler_mirror import SamplerFactory, SamplerMirror
 from hwnas.study_store import StudyStore
 from hwnas.study_view import Evaluation, Status, StudyView
-from hwnas.trial_record import FAILURE, OUTCOME, RUNG, TrialContent, TrialRecord, new_token
+from hwnas.trial_record import (
+    FAILURE,
+    OUTCOME,
+    RESULT,
+    RUNG,
+    VIOLATIONS,
+    TrialContent,
+    TrialRecord,
+    new_token,
+)
 from hwnas.worker_process import WorkerProcess
 from search_spaces import Architecture, SearchSpace
 
 _QUEUE = "queue"
-_ENDED = (Status.COMPLETE, Status.STOPPED, Status.FAILED)
 
 Predict = Callable[[Sequence[Architecture]], Sequence[ArchitectureCosts]]
 
@@ -143,9 +151,6 @@ class SearchStudy:
             self._view, self._mirror, parameters, constraints, self._costs, reserve
         )
         self._queue: list[Architecture] | None = None
-        self._endings: list[Ending] = []
-        self._ended: set[int] = set()
-        self._settled = 0
 
     def __enter__(self) -> Self:
         return self
@@ -252,21 +257,18 @@ class SearchStudy:
         """
         if len(values) != len(self._objectives) or not all(map(math.isfinite, values)):
             raise ValueError(f"wanted {len(self._objectives)} finite values. Got {list(values)}.")
-        outcome = {"result": result, "violations": violations or {}}
-        return self._end(proposal, OUTCOME, outcome, TrialState.COMPLETE, values)
+        outcome = {RESULT: result, VIOLATIONS: violations or {}}
+        return self._end(proposal, outcome, TrialState.COMPLETE, values)
 
     def prune(self, proposal: Proposal, reason: str, result: Mapping[str, Any]) -> bool:
         """Record that an evaluation was stopped early; returns as `complete` does."""
-        outcome = {"result": result, "stopped": reason}
-        return self._end(proposal, OUTCOME, outcome, TrialState.PRUNED)
+        return self._end(proposal, {RESULT: result, "stopped": reason}, TrialState.PRUNED)
 
     def fail(
         self, proposal: Proposal, reason: str, result: Mapping[str, Any] | None = None
     ) -> bool:
         """Record that training failed, with the reason; returns as `complete` does."""
-        if result is not None:
-            self._store.write(proposal.trial_id, OUTCOME, {"result": result})
-        return self._end(proposal, FAILURE, reason, TrialState.FAIL)
+        return self._end(proposal, {RESULT: result, FAILURE: reason}, TrialState.FAIL)
 
     def report_rung(self, proposal: Proposal, rung: int, values: Sequence[float]) -> None:
         """Store what an evaluation has reached at a rung of successive halving."""
@@ -285,27 +287,23 @@ class SearchStudy:
                 evaluation.number,
                 evaluation.architecture,
                 evaluation.current.values or (),
-                evaluation.current.attributes[OUTCOME]["result"],
+                evaluation.current.outcome[RESULT],
             )
             for evaluation in self._view.evaluations
             if evaluation.status == Status.COMPLETE
         ]
 
     def endings(self, start: int = 0) -> list[Ending]:
-        """Return all that ended, in the order in which this process saw it end.
+        """Return all that ended, in the order in which this object learned of it.
 
         Args:
-            start: How many to leave out.
+            start: How many to leave out: those known from an earlier call.
         """
         self._claims.sync()
-        evaluations = self._view.evaluations
-        for evaluation in evaluations[self._settled :]:
-            if evaluation.number not in self._ended and evaluation.status in _ENDED:
-                self._ended.add(evaluation.number)
-                self._endings.append(_ending(evaluation))
-        while self._settled < len(evaluations) and not evaluations[self._settled].is_open:
-            self._settled += 1
-        return self._endings[start:]
+        ended = [evaluation.current for evaluation in self._view.ended[start:]]
+        return [
+            Ending(a.values, a.outcome.get(VIOLATIONS, {}), a.outcome.get(RESULT)) for a in ended
+        ]
 
     def failures(self) -> list[str]:
         """Return why evaluations failed, by number."""
@@ -342,23 +340,16 @@ class SearchStudy:
     def _end(
         self,
         proposal: Proposal,
-        key: str,
-        content: Any,
+        outcome: Mapping[str, Any],
         state: TrialState,
         values: Sequence[float] | None = None,
     ) -> bool:
-        written = self._store.write(proposal.trial_id, key, content)
+        written = self._store.write(proposal.trial_id, OUTCOME, outcome)
         ended = written and self._store.finish(proposal.trial_id, state, values)
         self._claims.release(proposal.trial_id)
-        if ended or not written:
-            return ended
-        # ended by another worker, or by a call whose answer was lost
-        self._claims.sync()
-        current = self._view.evaluations[proposal.number].current
-        return current.trial_id == proposal.trial_id and key in current.attributes
-
-
-def _ending(evaluation: Evaluation) -> Ending:
-    current = evaluation.current
-    outcome = current.attributes.get(OUTCOME, {})
-    return Ending(current.values, outcome.get("violations", {}), outcome.get("result"))
+        if not ended:
+            # by another worker, or by a call whose answer was lost
+            self._claims.sync()
+            current = self._view.evaluations[proposal.number].current
+            ended = current.trial_id == proposal.trial_id and current.state == state
+        return ended

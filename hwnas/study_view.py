@@ -58,6 +58,12 @@ class Attempt:
     values: tuple[float, ...] | None = None
 
     @property
+    def outcome(self) -> Mapping[str, Any]:
+        """What was written at its end."""
+        outcome: Mapping[str, Any] = self.attributes.get(OUTCOME, {})
+        return outcome
+
+    @property
     def renewals(self) -> int:
         """How often its lease was renewed."""
         return int(self.attributes.get(LEASE, 0))
@@ -99,115 +105,11 @@ class Evaluation:
     def failure(self) -> str | None:
         """Why it failed, if it did."""
         for attempt in self.attempts:
-            if attempt.state == TrialState.FAIL and FAILURE in attempt.attributes:
-                return str(attempt.attributes[FAILURE])
+            if attempt.state == TrialState.FAIL and FAILURE in attempt.outcome:
+                return str(attempt.outcome[FAILURE])
         if self._deaths() >= MAX_DEATHS:
             return f"the worker died {MAX_DEATHS} times"
         return None
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it runs, or is yet to be taken up."""
-        return self.status in (Status.RUNNING, Status.ABANDONED)
-
-    def settle(self) -> None:
-        """Derive the status from the attempts."""
-        self.status = self._status()
-
-    def _status(self) -> Status:
-        if self.content.duplicate_of is not None:
-            return Status.REPEATED
-        state = self.current.state
-        if state == TrialState.COMPLETE:
-            return Status.COMPLETE
-        if state == TrialState.PRUNED:
-            trained = OUTCOME in self.current.attributes
-            return Status.STOPPED if trained else Status.INFEASIBLE
-        if self.failure is not None:
-            return Status.FAILED
-        if state == TrialState.RUNNING:
-            return Status.RUNNING
-        abandoned = any(ABANDONED in a.attributes for a in self.attempts)
-        return Status.ABANDONED if abandoned else Status.GIVEN_BACK
-
-    def _deaths(self) -> int:
-        return sum(
-            a.state == TrialState.FAIL and a.attributes.get(ABANDONED) == "died"
-            for a in self.attempts
-        )
-
-
-_MISSES = (Status.INFEASIBLE, Status.REPEATED)
-
-
-class StudyView:
-    """All evaluations of a study; a finished trial is looked at once.
-
-    Attributes:
-        evaluations: In the order of their numbers.
-        counts: How many have each status.
-        misses: How many proposals in a row, up to the last, were infeasible or repeated.
-        rungs: Values that evaluations reported, by rung and number.
-        known: Ids of all trials, in the order of their creation.
-    """
-
-    def __init__(self) -> None:
-        self.evaluations: list[Evaluation] = []
-        self.counts: Counter[Status] = Counter()
-        self.misses = 0
-        self.known: list[int] = []
-        self.rungs: dict[int, dict[int, tuple[float, ...]]] = {}
-        self._open: dict[int, Attempt] = {}
-        self._by_token: dict[str, Attempt] = {}
-        self._by_architecture: dict[str, list[Evaluation]] = {}
-        self._infeasible: set[str] = set()
-        self._live: dict[int, Evaluation] = {}
-
-    def update(self, trials: Sequence[FrozenTrial]) -> list[Evaluation]:
-        """Take in what changed.
-
-        Args:
-            trials: The unfinished ones and all new ones, the latter in the order of their
-                creation; not a new one whose predecessor is missing.
-
-        Returns:
-            Evaluations that are new or changed, by number.
-        """
-        changed: set[int] = set()
-        for trial in trials:
-            if trial.number == len(self.known):
-                self.known.append(trial._trial_id)
-                changed.add(self._add(trial))
-            elif _has_changed(attempt := self._open[trial.number], trial):
-                self._refresh(attempt, trial)
-                changed.add(attempt.number)
-        evaluations = [self.evaluations[number] for number in sorted(changed)]
-        for evaluation in evaluations:
-            self._settle(evaluation)
-        return evaluations
-
-    def attempt(self, token: str) -> Attempt:
-        """Return the attempt whose record has a token."""
-        return self._by_token[token]
-
-    def owner(self, architecture: Architecture) -> Evaluation | None:
-        """Return the first evaluation of an architecture that was not given back."""
-        for evaluation in self._by_architecture.get(architecture.arch_id, ()):
-            if evaluation.status != Status.GIVEN_BACK:
-                return evaluation
-        return None
-
-    def contenders(self, evaluation: Evaluation) -> int:
-        """Return how many evaluations of the same architecture came before this one."""
-        return self._by_architecture[evaluation.architecture.arch_id].index(evaluation)
-
-    def running(self) -> list[Evaluation]:
-        """Return the evaluations that run, by number."""
-        return self._with(Status.RUNNING)
-
-    def abandoned(self) -> list[Evaluation]:
-        """Return the evaluations to be taken up, by number."""
-        return [e for e in self._with(Status.ABANDONED) if self.owner(e.architecture) is e]
 
     @property
     def complete(self) -> int:
@@ -277,6 +179,8 @@ class StudyView:
         else:
             self.counts[before] -= 1
         self.counts[status] += 1
+        if status in _ENDED and (is_new or before not in _ENDED):
+            self.ended.append(evaluation)
         if status in (Status.RUNNING, Status.ABANDONED):
             self._live[evaluation.number] = evaluation
         else:

@@ -12,7 +12,8 @@ from search_spaces import Architecture
 
 RECORD = "record"
 OUTCOME = "outcome"
-FAILURE = "failure"
+# in an outcome
+FAILURE, RESULT, VIOLATIONS = "failure", "result", "violations"
 ABANDONED = "abandoned"
 LEASE = "lease"
 RUNG = "rung:"

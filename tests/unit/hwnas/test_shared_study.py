@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from hwnas.builtin_samplers import BuiltinSamplerName
 from hwnas.costs import ArchitectureCosts
 from hwnas.objectives import Constraint
-from hwnas.shared_study import Proposal, SearchStudy, SpaceExhaustedError
+from hwnas.shared_study import Ending, Proposal, SearchStudy, SpaceExhaustedError
 from hwnas.storages import open_storage
 from hwnas.study_store import read_description
 from search_spaces import Architecture
@@ -303,6 +303,23 @@ def test_an_evaluation_stopped_early_is_no_failure_and_not_tried_again(journal: 
         trial = seen(study)[stopped.number]
         assert trial.state == TrialState.PRUNED
         assert trial.constraints["max_latency_ms"] <= 0
+
+
+def test_endings_are_told_once_each_with_what_is_known_of_them(journal: Path) -> None:
+    with open_study(journal, constraints=(MAX_LATENCY, MIN_ACCURACY)) as study:
+        complete, stopped, failed = claimed(study), claimed(study), claimed(study)
+        assert study.endings() == []
+        study.complete(complete, [0.4, 1e-3], {"seconds": 1}, {"min_accuracy": 0.2})
+        assert study.endings() == [Ending((0.4, 1e-3), {"min_accuracy": 0.2}, {"seconds": 1})]
+        study.fail(failed, "the loss is not finite", {"seconds": 3})
+        assert study.endings(start=1) == [Ending(None, {}, {"seconds": 3})]
+        study.prune(stopped, "worse than others", {"seconds": 2})
+        assert study.endings(start=2) == [Ending(None, {}, {"seconds": 2})]
+        study.fail(claimed(study), "no result")
+        assert study.endings(start=3) == [Ending(None, {}, None)]
+        assert study.failures() == ["the loss is not finite", "no result"]
+    with open_study(journal) as study:
+        assert len(study.endings()) == 4
 
 
 def test_rungs_are_read_back_by_number_and_belong_to_the_latest_attempt(journal: Path) -> None:
