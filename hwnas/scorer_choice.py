@@ -13,9 +13,11 @@ from hwnas.candidate_training import TrainingOutcome
 from hwnas.ranking_quality import CandidateScores, RankingSample
 from hwnas.scorers import AccuracyScorer, ScoringContext, create
 from hwnas.scorers.reseeded import ReseededTraining
-from hwnas.scorers.training_free import TRAINING_FREE, TrainingFreeScores
+from hwnas.scorers.training_free import TRAINING_FREE
 from hwnas.scoring_ladder import choose_ladder, ladder_lines
+from hwnas.search_samplers import CandidateFilter
 from hwnas.shared_study import Evaluated, SearchStudy
+from search_spaces.encoding import encode
 
 LADDER = "ladder"
 """Key under which a study holds how its accuracies are scored, and why."""
@@ -34,31 +36,41 @@ class ScorerChoice:
     Args:
         study: Of the search.
         context: What scorers work with.
+        candidate_filter: Of the study's sampler; told whether it pays.
     """
 
-    def __init__(self, study: SearchStudy, context: ScoringContext) -> None:
+    def __init__(
+        self, study: SearchStudy, context: ScoringContext, candidate_filter: CandidateFilter
+    ) -> None:
         self._study = study
         self._context = context
+        self._filter = candidate_filter
         self._settings = context.config.accuracy
         self._chosen: AccuracyScorer | None = None
         if self._settings.scorer != _AUTO:
             self._chosen = create(self._settings.scorer, context)
 
-    def of(self, number: int) -> AccuracyScorer:
-        """Return what scores the evaluation of a number."""
+    def settle(self) -> None:
+        """Choose, or learn what another worker chose, where it can be known by now."""
         if self._chosen is not None:
-            return self._chosen
-        if number < self._settings.ranking.architectures:
-            return self._reseeded
+            return
         found = self._study.description(LADDER)
         if found is None:
             sample = self._sample()
-            if sample is None:  # others are still at it
-                return self._full
+            if sample is None:
+                return
             self._study.describe(LADDER, json.dumps(self._choose(*sample)))
             found = self._study.description(LADDER) or ""
-        self._chosen = create(json.loads(found)["scorer"], self._context)
-        return self._chosen
+        ladder = json.loads(found)
+        self._chosen = create(ladder["scorer"], self._context)
+        self._filter.pays = ladder["filtered"]
+
+    def of(self, number: int) -> AccuracyScorer:
+        """Return what scores the evaluation of a number."""
+        if self._settings.scorer == _AUTO and number < self._settings.ranking.architectures:
+            return self._reseeded
+        # until others have trained the first ones
+        return self._chosen or self._full
 
     @cached_property
     def _reseeded(self) -> AccuracyScorer:
@@ -70,7 +82,9 @@ class ScorerChoice:
 
     def _sample(self) -> tuple[list[Evaluated], list[TrainingOutcome]] | None:
         """Return what was trained with every seed; ``None`` while that is too little."""
-        ranking = self._settings.ranking
+        ranking, counts = self._settings.ranking, self._study.counts()
+        if counts["evaluated"] + counts["failed"] < ranking.architectures:
+            return None
         first = [e for e in self._study.evaluated() if e.number < ranking.architectures]
         outcomes = [TrainingOutcome.from_dict(e.result) for e in first]
         kept = [i for i, o in enumerate(outcomes) if len(o.curves) == ranking.seeds]
@@ -100,8 +114,8 @@ class ScorerChoice:
     def _training_free(self, evaluated: Sequence[Evaluated]) -> list[CandidateScores]:
         context = self._context
         began = time.process_time()
-        scores = TrainingFreeScores(context.space, context.dataset, context.config.seed)
-        values = scores([e.architecture for e in evaluated])
+        encodings = encode(context.space, [e.architecture for e in evaluated])
+        values = self._filter.scores(encodings)
         each_s = (time.process_time() - began) / values.size
         return [
             CandidateScores(name, np.ascontiguousarray(values[:, i]), each_s)

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from hwnas.candidate_cost_model import CandidateCostModel
 from hwnas.config import ExperimentConfig
 from hwnas.costs import CostModel
 from hwnas.errors import UserError
+from hwnas.feasibility import find_feasible
 from hwnas.run_folder import RunFolder
-from hwnas.search_plan import SearchPlan
-from hwnas.search_samplers import sampler_of
+from hwnas.search_plan import SearchPlan, derived_seed
+from hwnas.search_samplers import CandidateFilter, sampler_of
 from hwnas.shared_study import SearchStudy
-from search_spaces import SearchSpace
+from search_spaces import Architecture, SearchSpace
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
+
+_RESERVE = 2000
+# no trial number reaches it
+_RESERVE_STREAM = (1 << 30) + 1
 
 
 def storage_url(config: ExperimentConfig, run: RunFolder) -> str:
@@ -39,7 +48,12 @@ def location_of(location: str, study_name: str | None) -> tuple[str, str]:
 
 
 def open_study(
-    plan: SearchPlan, storage: BaseStorage, space: SearchSpace, costs: CostModel, worker: str
+    plan: SearchPlan,
+    storage: BaseStorage,
+    space: SearchSpace,
+    costs: CostModel,
+    worker: str,
+    candidate_filter: CandidateFilter | None = None,
 ) -> SearchStudy:
     """Take part in the study of a search.
 
@@ -49,14 +63,24 @@ def open_study(
         space: Searched.
         costs: Of its architectures.
         worker: Name of this process, for people.
+        candidate_filter: For the sampler, should it pay.
     """
+    reserve: Sequence[Architecture] = ()
+    if plan.config.search.sampler != "pareto_guided":
+        # others propose what exceeds limits again and again, where little meets them
+        limits = CandidateCostModel(costs, plan.objectives, plan.constraints)
+        rng = np.random.default_rng(derived_seed(plan.config.seed, _RESERVE_STREAM))
+        reserve = find_feasible(
+            space, limits.violations, limits.constraints, _RESERVE, rng
+        ).architectures
     return SearchStudy(
         storage,
         space,
         plan.objectives,
         plan.constraints,
         costs.predict,
-        sampler_of(plan, space, costs),
+        sampler_of(plan, space, costs, candidate_filter),
+        reserve,
         worker=worker,
         name=plan.config.name,
         lease_s=plan.config.search.lease_s,

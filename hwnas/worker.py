@@ -19,8 +19,10 @@ from hwnas.progress import ProgressReporter, SilentProgress
 from hwnas.run_folder import RunFolder
 from hwnas.scorer_choice import ScorerChoice
 from hwnas.scorers import ScoringContext
+from hwnas.scorers.training_free import TrainingFreeScores
 from hwnas.search_budget import SPENDING, STOPPED, Accounts
 from hwnas.search_plan import PLAN, RUN_FOLDER, SearchPlan
+from hwnas.search_samplers import CandidateFilter
 from hwnas.search_study import location_of, open_study
 from hwnas.shared_study import Proposal, SearchStudy, SpaceExhaustedError
 from hwnas.spaces import create_space
@@ -76,12 +78,20 @@ def worker(
     with ExitStack() as stack:
         costs = plan.costs(space)
         name_here = f"{platform.node()}:{os.getpid()}"
-        study = stack.enter_context(open_study(plan, storage, space, costs, name_here))
+        scores = TrainingFreeScores(space, dataset, plan.config.seed)
+        candidate_filter = CandidateFilter(
+            scores.of_encodings, plan.config.accuracy.ranking.architectures
+        )
+        study = stack.enter_context(
+            open_study(plan, storage, space, costs, name_here, candidate_filter)
+        )
         folder = Path(study.announcement(RUN_FOLDER) or "")
         if not folder.is_absolute() or not folder.is_dir():
             # another computer: the search trains again what it needs the weights of
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        scorers = ScorerChoice(study, ScoringContext(space, dataset, plan.config, folder))
+        scorers = ScorerChoice(
+            study, ScoringContext(space, dataset, plan.config, folder), candidate_filter
+        )
         meter = stack.enter_context(SpendingMeter())
         return Evaluator(plan, study, scorers, meter, folder, progress or SilentProgress()).run()
 
@@ -119,6 +129,7 @@ class Evaluator:
         """Evaluate until nothing is left to do, here or elsewhere; return how many were."""
         done = 0
         while (wanted := self._wanted()) is not None:
+            self._scorers.settle()
             try:
                 proposal = self._study.claim(wanted)
             except SpaceExhaustedError:

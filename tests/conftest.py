@@ -1,5 +1,8 @@
 import pytest
 
 # conformance classes ship in the packages, where pytest does not rewrite assertions by itself
-for package in ("search_spaces", "targets", "targets.meters", "latency_predictors"):
+for package in (
+    *("search_spaces", "targets", "targets.meters", "latency_predictors"),
+    "hwnas.scorers",
+):
     pytest.register_assert_rewrite(f"{package}.testing")
