@@ -111,6 +111,107 @@ class Evaluation:
             return f"the worker died {MAX_DEATHS} times"
         return None
 
+    def settle(self) -> None:
+        """Derive the status from the attempts."""
+        self.status = self._status()
+
+    def _status(self) -> Status:
+        if self.content.duplicate_of is not None:
+            return Status.REPEATED
+        state = self.current.state
+        if state == TrialState.COMPLETE:
+            return Status.COMPLETE
+        if state == TrialState.PRUNED:
+            return Status.STOPPED if self.current.outcome else Status.INFEASIBLE
+        if self.failure is not None:
+            return Status.FAILED
+        if state == TrialState.RUNNING:
+            return Status.RUNNING
+        abandoned = any(ABANDONED in a.attributes for a in self.attempts)
+        return Status.ABANDONED if abandoned else Status.GIVEN_BACK
+
+    def _deaths(self) -> int:
+        return sum(
+            a.state == TrialState.FAIL and a.attributes.get(ABANDONED) == "died"
+            for a in self.attempts
+        )
+
+
+_ENDED = (Status.COMPLETE, Status.STOPPED, Status.FAILED)
+_MISSES = (Status.INFEASIBLE, Status.REPEATED)
+
+
+class StudyView:
+    """All evaluations of a study; a finished trial is looked at once.
+
+    Attributes:
+        evaluations: In the order of their numbers.
+        counts: How many have each status.
+        misses: How many proposals in a row, up to the last, were infeasible or repeated.
+        rungs: Values that evaluations reported, by rung and number.
+        ended: Those complete, stopped early or failed, as they were read.
+        known: Ids of all trials, in the order of their creation.
+    """
+
+    def __init__(self) -> None:
+        self.evaluations: list[Evaluation] = []
+        self.counts: Counter[Status] = Counter()
+        self.misses = 0
+        self.known: list[int] = []
+        self.ended: list[Evaluation] = []
+        self.rungs: dict[int, dict[int, tuple[float, ...]]] = {}
+        self._open: dict[int, Attempt] = {}
+        self._by_token: dict[str, Attempt] = {}
+        self._by_architecture: dict[str, list[Evaluation]] = {}
+        self._infeasible: set[str] = set()
+        self._live: dict[int, Evaluation] = {}
+
+    def update(self, trials: Sequence[FrozenTrial]) -> list[Evaluation]:
+        """Take in what changed.
+
+        Args:
+            trials: The unfinished ones and all new ones, the latter in the order of their
+                creation; not a new one whose predecessor is missing.
+
+        Returns:
+            Evaluations that are new or changed, by number.
+        """
+        changed: set[int] = set()
+        for trial in trials:
+            if trial.number == len(self.known):
+                self.known.append(trial._trial_id)
+                changed.add(self._add(trial))
+            elif _has_changed(attempt := self._open[trial.number], trial):
+                self._refresh(attempt, trial)
+                changed.add(attempt.number)
+        evaluations = [self.evaluations[number] for number in sorted(changed)]
+        for evaluation in evaluations:
+            self._settle(evaluation)
+        return evaluations
+
+    def attempt(self, token: str) -> Attempt:
+        """Return the attempt whose record has a token."""
+        return self._by_token[token]
+
+    def owner(self, architecture: Architecture) -> Evaluation | None:
+        """Return the first evaluation of an architecture that was not given back."""
+        for evaluation in self._by_architecture.get(architecture.arch_id, ()):
+            if evaluation.status != Status.GIVEN_BACK:
+                return evaluation
+        return None
+
+    def contenders(self, evaluation: Evaluation) -> int:
+        """Return how many evaluations of the same architecture came before this one."""
+        return self._by_architecture[evaluation.architecture.arch_id].index(evaluation)
+
+    def running(self) -> list[Evaluation]:
+        """Return the evaluations that run, by number."""
+        return self._with(Status.RUNNING)
+
+    def abandoned(self) -> list[Evaluation]:
+        """Return the evaluations to be taken up, by number."""
+        return [e for e in self._with(Status.ABANDONED) if self.owner(e.architecture) is e]
+
     @property
     def complete(self) -> int:
         """How many evaluations are complete."""
