@@ -54,9 +54,11 @@ def tie_letters(candidates: Sequence[Document]) -> dict[str, str]:
     }
 
 
-def standings_text(comparisons: Sequence[Document]) -> str:
-    """Return others with the probability to be more accurate than each."""
-    return ", ".join(f"{c['arch_id']} ({_probability(c['probability'])})" for c in comparisons)
+def standings_text(comparisons: Sequence[Document], names: Mapping[str, str]) -> str:
+    """Return others, by their names, with the probability to be more accurate than each."""
+    return ", ".join(
+        f"{names[c['arch_id']]} ({_probability(c['probability'])})" for c in comparisons
+    )
 
 
 def optimism_text(front: Document) -> str | None:

@@ -227,27 +227,30 @@ def _finalists_section(front: Document) -> str:
         return ""
     finalists.sort(key=lambda c: -float(c["metrics"]["accuracy"]["value"]))
     letters = tie_letters(front["candidates"])
+    numbers = {c["arch_id"]: str(i) for i, c in enumerate(finalists, start=1)}
     heads = (
         "finalist",
+        "no.",
         "on the front",
         "validation, in the search",
         "validation, other seeds",
         "test accuracy",
         "ties",
-        "more accurate than, with probability",
-        "tied with, more accurate with probability",
+        "more accurate than no.",
+        "tied with no.",
     )
     rows = [
         (
             c["arch_id"],
+            numbers[c["arch_id"]],
             "yes" if c["on_front"] else "no",
             *(
                 _accuracy_text(c["metrics"][name])
                 for name in ("search_validation_accuracy", "validation_accuracy", "accuracy")
             ),
             letters.get(c["arch_id"], "-"),
-            standings_text(c["better_than"]) or "-",
-            standings_text(c["ties_with"]) or "-",
+            standings_text(c["better_than"], numbers) or "-",
+            standings_text(c["ties_with"], numbers) or "-",
         )
         for c in finalists
     ]
@@ -255,8 +258,8 @@ def _finalists_section(front: Document) -> str:
         "How sure the accuracies are",
         page.table(heads, rows) + page.notes(accuracy_notes(front)),
         "Finalists were trained again with several seeds and compared on the same test samples, "
-        "which no choice has seen. Probabilities are of each pair alone; who is called more "
-        "accurate is so at 95 % for all pairs together.",
+        "which no choice has seen. In parentheses the probability to be the more accurate one of "
+        "each pair alone; who is called more accurate is so at 95 % for all pairs together.",
     )
 
 

@@ -68,7 +68,8 @@ def test_a_probability_is_never_rounded_to_certainty() -> None:
         {"arch_id": "x", "probability": 0.99996},
         {"arch_id": "y", "probability": 0.9876},
     ]
-    assert standings_text(comparisons) == "x (over 99.9 %), y (98.8 %)"
+    names = {"x": "first", "y": "second"}
+    assert standings_text(comparisons, names) == "first (over 99.9 %), second (98.8 %)"
 
 
 def test_the_notes_tell_the_two_ways_in_which_validation_was_optimistic() -> None:
