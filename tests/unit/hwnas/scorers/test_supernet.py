@@ -1,0 +1,106 @@
+"""The supernet: trained once per run, its networks learn together, and each is judged alone."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from hwnas.candidate_training import LearningCurve, SplitResult, TrainingOutcome
+from hwnas.ranking_quality import RankingSample
+from hwnas.scorers.shared_weights import extreme
+from hwnas.scorers.supernet import SUPERNET_FILE, InheritedWeights, is_worth_trying
+from hwnas.scorers.testing import RungsInMemory, small_context, small_task, timeless
+
+# larger than the contract's, so that the smallest networks learn, too
+LONGER = {"epochs": 15, "batch_size": 32}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def training_cpu_s(folder: Path) -> float:
+    torch.set_num_threads(1)
+    return InheritedWeights(small_context(folder)).training_cpu_s
+
+
+def test_the_largest_and_the_smallest_network_both_learn(tmp_path: Path) -> None:
+    context = small_context(tmp_path, training=LONGER)
+    scorer, rng = InheritedWeights(context), np.random.default_rng(0)
+    for largest, least in ((True, 0.6), (False, 0.3)):
+        arch = extreme(context.space, largest, rng)
+        stage_costs = tuple(1.0 for _ in context.space.stages(arch))
+        task = replace(small_task(context), architecture=arch, stage_costs=stage_costs)
+        validation = scorer.score(task, RungsInMemory()).validation
+        assert validation is not None
+        # guessing is right in 0.1
+        assert validation.accuracy > least
+
+
+def test_a_second_scorer_reads_what_the_first_has_trained(tmp_path: Path) -> None:
+    context = small_context(tmp_path)
+    task = small_task(context)
+    first = InheritedWeights(context)
+    outcome = first.score(task, RungsInMemory())
+    written = (tmp_path / SUPERNET_FILE).stat().st_mtime_ns
+    second = InheritedWeights(context)
+    assert timeless(second.score(task, RungsInMemory())) == timeless(outcome)
+    assert (tmp_path / SUPERNET_FILE).stat().st_mtime_ns == written
+    assert second.training_cpu_s == first.training_cpu_s > 0
+
+
+def test_workers_that_ask_at_once_train_one_supernet(tmp_path: Path) -> None:
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        times = list(pool.map(training_cpu_s, [tmp_path] * 2))
+    # a training of its own would have taken another time
+    assert times[0] == times[1] > 0
+
+
+def test_fine_tuned_weights_are_other_ones(tmp_path: Path) -> None:
+    context = small_context(tmp_path)
+    tuned = small_context(tmp_path, accuracy={"supernet": {"fine_tune_epochs": 2}})
+    task = small_task(context)
+    outcome, after = (InheritedWeights(c).score(task, RungsInMemory()) for c in (context, tuned))
+    assert (outcome.epochs, after.epochs) == (0, 2)
+    assert outcome.validation is not None
+    assert after.validation is not None
+    # a network that has hardly learnt, as its supernet had three epochs, gains by two of its own
+    assert after.validation.accuracy > outcome.validation.accuracy
+
+
+def sample_of(spread: float) -> RankingSample:
+    accuracies = np.linspace(0.5 - spread, 0.5 + spread, 16)
+    return RankingSample.of(
+        [
+            TrainingOutcome(
+                validation=SplitResult(1000, a, (a,), (1.0,)),
+                curves=tuple(LearningCurve(seed, (1, 3), (a, a), (0.1, 10.0)) for seed in range(2)),
+            )
+            for a in accuracies.tolist()
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("spread", "trainings_left", "wanted"),
+    [(0.3, 20, True), (0.3, 10, False), (0.005, 20, False)],
+    ids=["pays", "too dear", "no spread"],
+)
+def test_a_supernet_is_tried_where_it_is_cheap_and_accuracies_differ(
+    spread: float, trainings_left: int, wanted: bool, tmp_path: Path
+) -> None:
+    context = small_context(tmp_path)
+    # four networks a step cost about four trainings: a quarter of 16
+    budget_cpu_s = trainings_left * 10.0
+    assert is_worth_trying(sample_of(spread), budget_cpu_s, context.config) == wanted
