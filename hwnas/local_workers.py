@@ -17,6 +17,9 @@ from hwnas.errors import UnreachableError, UserError
 # a search that kills its workers again and again must end
 _MOST_RESTARTS = 10
 
+PATIENCE_S = 300.0
+"""How long a worker that starts while the storage restarts waits for it."""
+
 
 class LocalWorkers:
     """So many processes that evaluate candidates until nothing is left to do.
@@ -111,7 +114,7 @@ def _work(location: str, study_name: str, parent: int, errors: Connection) -> No
     from hwnas.worker import worker
 
     try:
-        worker(location, study_name=study_name)
+        worker(location, study_name=study_name, patience_s=PATIENCE_S)
     except UserError as error:
         errors.send((type(error).__name__, str(error)))
     except Exception:

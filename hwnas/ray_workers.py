@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from hwnas.errors import UnreachableError, UserError
-from hwnas.local_workers import raise_as_here
+from hwnas.local_workers import PATIENCE_S, raise_as_here
 
 if TYPE_CHECKING:
     from hwnas.config import RayConfig
@@ -96,7 +96,7 @@ def _work(url: str, study_name: str) -> tuple[str, str] | None:
     from hwnas.worker import worker
 
     try:
-        worker(url, study_name=study_name)
+        worker(url, study_name=study_name, patience_s=PATIENCE_S)
     except UserError as error:
         return type(error).__name__, str(error)
     except Exception:

@@ -8,13 +8,14 @@ import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hwnas.candidate_training import SplitResult, TrainingOutcome, TrainingTask
 from hwnas.compute_energy import SpendingMeter
 from hwnas.datasets import load_dataset
-from hwnas.errors import UserError
+from hwnas.errors import UnreachableError, UserError
 from hwnas.progress import ProgressReporter, SilentProgress
 from hwnas.run_folder import RunFolder
 from hwnas.scorer_choice import ScorerChoice
@@ -29,6 +30,9 @@ from hwnas.spaces import create_space
 from hwnas.storages import open_storage
 from hwnas.study_store import read_description
 
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+
 # how often to look whether evaluations that run elsewhere have ended
 _LOOK_S = 0.5
 
@@ -38,6 +42,7 @@ def worker(
     *,
     study_name: str | None = None,
     base_dir: Path | None = None,
+    patience_s: float = 0.0,
     progress: ProgressReporter | None = None,
 ) -> int:
     """Evaluate candidates of a search until none is left, beside any number of others.
@@ -47,6 +52,8 @@ def worker(
         study_name: The search's name; the folder tells it.
         base_dir: Folder that relative data paths start from, where it is another than that
             of the computer the search was launched on.
+        patience_s: How long to wait for a storage that does not answer at first; one that
+            did answer is waited for anyway.
         progress: Told of each evaluation.
 
     Returns:
@@ -60,7 +67,7 @@ def worker(
 
     torch.set_num_threads(1)
     url, name = location_of(location, study_name)
-    storage = open_storage(url)
+    storage = _open_patiently(url, patience_s)
     text = read_description(storage, PLAN, name)
     if text is None:
         raise UserError(
@@ -94,6 +101,17 @@ def worker(
         )
         meter = stack.enter_context(SpendingMeter())
         return Evaluator(plan, study, scorers, meter, folder, progress or SilentProgress()).run()
+
+
+def _open_patiently(url: str, patience_s: float) -> BaseStorage:
+    end = time.monotonic() + patience_s
+    while True:
+        try:
+            return open_storage(url)
+        except UnreachableError:
+            if time.monotonic() > end:
+                raise
+        time.sleep(_LOOK_S)
 
 
 class Evaluator:
