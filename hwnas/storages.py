@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import time
 import warnings
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -82,12 +84,16 @@ def serve_storage(location: str, host: str = "127.0.0.1", port: int = 13000) -> 
     _require("grpc", "grpc")
     # clients ask for all trials again and again: kept in memory here
     storage = get_storage(_sqlite(location) if kind == "sqlite" else _postgresql(location))
+    try:
+        # gRPC would share a port that is taken with whoever has it
+        socket.create_server((host, port)).close()
+    except OSError as error:
+        raise UserError(
+            f"{host}:{port}: cannot listen ({error.strerror}). Name a free port."
+        ) from None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        try:
-            run_grpc_proxy_server(storage, host=host, port=port)
-        except RuntimeError as error:
-            raise UserError(f"cannot listen on {host}:{port}: {error}. Name a free port.") from None
+        run_grpc_proxy_server(storage, host=host, port=port)
 
 
 def _journal(path: Path) -> BaseStorage:
@@ -173,7 +179,7 @@ def _database(url: str, engine_kwargs: dict[str, Any]) -> RDBStorage:
 
     for attempt in range(_ATTEMPTS):
         try:
-            return DatabaseStorage(url, engine_kwargs=engine_kwargs)
+            storage = DatabaseStorage(url, engine_kwargs=engine_kwargs)
         except (ArgumentError, ValueError) as error:
             raise UserError(f"storage: {_shown(url)!r} is no URL: {error}.") from None
         except (DatabaseError, StorageInternalError) as error:
@@ -182,6 +188,10 @@ def _database(url: str, engine_kwargs: dict[str, Any]) -> RDBStorage:
             if not _is_race(str(cause)) or attempt == _ATTEMPTS - 1:
                 raise _why_not(url, str(getattr(cause, "orig", cause))) from None
             time.sleep(0.1 * (attempt + 1))
+        else:
+            # its pool of connections, which nothing else would close
+            weakref.finalize(storage, storage.engine.dispose)
+            return storage
     raise AssertionError("unreachable")
 
 
@@ -209,7 +219,7 @@ def _shown(url: str) -> str:
     from sqlalchemy.exc import ArgumentError
 
     try:
-        return make_url(url).set(password=None).render_as_string().replace("+psycopg", "")
+        return make_url(url).render_as_string(hide_password=True).replace("+psycopg", "")
     except (ArgumentError, ValueError):
         return url.partition("://")[0] + "://..."
 

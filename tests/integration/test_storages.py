@@ -207,7 +207,7 @@ def test_a_location_that_cannot_be_opened_is_one_line(location: str, message: st
 
 def test_a_database_server_that_is_not_there_is_one_line_without_the_password() -> None:
     url = f"postgresql://me:hush@127.0.0.1:{free_port()}/db"
-    with pytest.raises(UnreachableError, match=r"postgresql://me@127\.0\.0\.1.*refused") as caught:
+    with pytest.raises(UnreachableError, match=r"postgresql://me:\*\*\*@127.*refused") as caught:
         open_storage(url)
     assert "hush" not in str(caught.value)
 
@@ -238,6 +238,6 @@ def test_only_databases_are_served(tmp_path: Path) -> None:
 def test_serving_on_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
     proxy = ProxyServer(f"sqlite:///{tmp_path / 'study.db'}")
     proxy.start()
-    with pytest.raises(UserError, match=f"cannot listen on 127.0.0.1:{proxy.port}"):
+    with pytest.raises(UserError, match=f"127.0.0.1:{proxy.port}: cannot listen"):
         serve_storage(f"sqlite:///{tmp_path / 'study.db'}", port=proxy.port)
     proxy.kill()
