@@ -53,7 +53,7 @@ class SharedWeights:
         rng = np.random.default_rng(seed)
         shapes: dict[str, tuple[int, ...]] = {}
         for arch in _covering(self._space, rng):
-            network = build_without_weights(self._space, arch)
+            network = self._space.build(arch)
             for name, key in shared_names(self._space, arch, network).items():
                 shape = tuple(network.get_parameter(name).shape)
                 largest = shapes.get(key, shape)
@@ -95,14 +95,8 @@ def check_shareable(space: SearchSpace) -> ChainedSpace:
     if not isinstance(space, ChainedSpace):
         raise _not_shareable(space)
     arch = extreme(space, True, np.random.default_rng(0))
-    shared_names(space, arch, build_without_weights(space, arch))
+    shared_names(space, arch, space.build(arch))
     return space
-
-
-def build_without_weights(space: SearchSpace, arch: Architecture) -> nn.Module:
-    """Build a network that has shapes only: its weights come with every call."""
-    with torch.device("meta"):
-        return space.build(arch)
 
 
 def extreme(space: SearchSpace, largest: bool, rng: np.random.Generator) -> Architecture:

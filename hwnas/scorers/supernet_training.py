@@ -16,7 +16,7 @@ from torch.func import functional_call
 
 from hwnas.config import ExperimentConfig
 from hwnas.datasets import Dataset
-from hwnas.scorers.shared_weights import SharedWeights, build_without_weights, extreme
+from hwnas.scorers.shared_weights import SharedWeights, extreme
 from hwnas.training import device_of, exit_loss, optimize
 from search_spaces import Architecture, SearchSpace
 from targets import write_atomically
@@ -79,7 +79,7 @@ def train_supernet(
     rng = np.random.default_rng([seed, 1])
 
     def forward(arch: Architecture, x: Tensor) -> tuple[Tensor, ...]:
-        network = build_without_weights(space, arch)
+        network = space.build(arch)
         _use_batch_statistics(network)
         exits: tuple[Tensor, ...] = functional_call(network, shared.of(arch, network), (x,))
         return exits

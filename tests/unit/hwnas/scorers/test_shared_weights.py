@@ -14,7 +14,6 @@ import search_spaces
 from hwnas.errors import UserError
 from hwnas.scorers.shared_weights import (
     SharedWeights,
-    build_without_weights,
     check_shareable,
     copy_into,
     extreme,
@@ -43,7 +42,7 @@ def space_and_weights(name: str) -> tuple[SearchSpace, SharedWeights]:
 
 def weights_of(shared: SharedWeights, space: SearchSpace, **choices: Any) -> dict[str, Any]:
     arch = architecture(space, **choices)
-    return shared.of(arch, build_without_weights(space, arch))
+    return shared.of(arch, space.build(arch))
 
 
 def architecture(space: SearchSpace, **choices: Any) -> Architecture:
@@ -75,7 +74,7 @@ def test_shapes_of_any_input_are_foreseen(input_shape: Shape) -> None:
     shared, rng = SharedWeights(space, 0), np.random.default_rng(5)
     for _ in range(30):
         arch = space.sample(rng)
-        assert shared.of(arch, build_without_weights(space, arch))
+        assert shared.of(arch, space.build(arch))
 
 
 def test_a_narrower_network_has_the_leading_channels() -> None:

@@ -18,8 +18,23 @@ from hwnas.scorers.shared_weights import extreme
 from hwnas.scorers.supernet import SUPERNET_FILE, InheritedWeights, is_worth_trying
 from hwnas.scorers.testing import RungsInMemory, small_context, small_task, timeless
 
-# larger than the contract's, so that the smallest networks learn, too
-LONGER = {"epochs": 15, "batch_size": 32}
+# fewer choices and more steps than the contract's, so that every network learns
+LONGER = {"epochs": 8, "batch_size": 32}
+FEW_CHOICES = {
+    "n_stages": 2,
+    "choices": {
+        "stem_width": [8],
+        "width_multiplier": [1.0],
+        "stride_plan": ["1-2-2"],
+        "depth": [1],
+        "width": [8, 16],
+        "kernel": [3],
+        "expansion": [1, 2],
+        "se": [0],
+        "activation": ["relu6"],
+        "exit_width": [0],
+    },
+}
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +51,7 @@ def training_cpu_s(folder: Path) -> float:
 
 
 def test_the_largest_and_the_smallest_network_both_learn(tmp_path: Path) -> None:
-    context = small_context(tmp_path, training=LONGER)
+    context = small_context(tmp_path, training=LONGER, space=FEW_CHOICES)
     scorer, rng = InheritedWeights(context), np.random.default_rng(0)
     for largest, least in ((True, 0.6), (False, 0.3)):
         arch = extreme(context.space, largest, rng)
