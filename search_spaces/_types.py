@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from search_spaces.chain import Link
+    from search_spaces.collapse import Collapse
 
 Choice: TypeAlias = int | float | str
 """One value of one dimension of a search space."""
@@ -145,6 +146,16 @@ class SearchSpace(Protocol):
 
     def build(self, arch: Architecture) -> nn.Module:
         """Build the `StagedNetwork` of an architecture, with torch's default weights."""
+        ...
+
+
+@runtime_checkable
+class CollapsingSpace(SearchSpace, Protocol):
+    """A space that says what its inactive choices depend on, so that arrays are made canonical."""
+
+    @property
+    def collapses(self) -> tuple[Collapse, ...]:
+        """What makes choices canonical, in order, as `canonicalize` does."""
         ...
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from search_spaces._types import Architecture, Choice, Shape, Stage, Workload
 from search_spaces.chain import ALWAYS, Derived, Link, chain_stages, constant, place
 from search_spaces.choices import complete_choices, resolve_choices
+from search_spaces.collapse import Collapse, collapsed
 from search_spaces.graph_builder import GraphBuilder, classifier
 from search_spaces.layout import conv_output_shape, round_channels
 
@@ -69,6 +70,7 @@ class DepthwiseSeparableSpace:
         )
         self.head_link = Link(ALWAYS, (), partial(classifier, n_classes=n_classes), is_head=True)
         self.links = (*chain.from_iterable(self.trunk_links), self.head_link)
+        self.collapses = self._collapses()
 
     def canonicalize(self, choices: Mapping[str, Choice]) -> Architecture:
         """Collapse choices without effect on the network; see `SearchSpace`.
@@ -76,10 +78,7 @@ class DepthwiseSeparableSpace:
         Two forms of one network remain where neighbouring stages hold equal blocks and
         differ only in how many of them each one counts as its own.
         """
-        canonical = complete_choices(self.dimensions, choices)
-        self._collapse_strides(canonical)
-        self._collapse_inactive(canonical)
-        self._collapse_widths(canonical)
+        canonical = collapsed(self.collapses, complete_choices(self.dimensions, choices))
         return Architecture(self.name, tuple(sorted(canonical.items())))
 
     def sample(self, rng: np.random.Generator) -> Architecture:
@@ -145,66 +144,72 @@ class DepthwiseSeparableSpace:
             for block in range(deepest)
         ]
 
-    def _collapse_strides(self, choices: dict[str, Choice]) -> None:
-        """Replace the stride plan by the first one that has the same effect."""
-        effect = self._effective_strides(str(choices["stride_plan"]), choices)
-        choices["stride_plan"] = next(
-            plan
-            for plan in self.dimensions["stride_plan"]
-            if self._effective_strides(str(plan), choices) == effect
+    def _collapses(self) -> tuple[Collapse, ...]:
+        stages = range(len(self.trunk_links))
+        present = tuple(Derived((f"s{i}_depth",), _is_present) for i in stages)
+        widths = ("stem_width", *(f"s{i}_width" for i in stages))
+        return (
+            Collapse(("stride_plan", *present), self._first_plan),
+            Collapse(("stride_plan", *present), self._without_effect),
+            Collapse(("width_multiplier", *widths, *present), self._first_widths),
         )
 
-    def _effective_strides(self, plan: str, choices: Mapping[str, Choice]) -> tuple[int, ...]:
-        strides = _strides(plan)
+    def _first_plan(self, plan: str, *present: bool) -> Mapping[str, Choice]:
+        """Return the first stride plan that has the same effect."""
+        effect = self._effective_strides(plan, present)
+        plans = (str(other) for other in self.dimensions["stride_plan"])
+        same = (other for other in plans if self._effective_strides(other, present) == effect)
+        return {"stride_plan": next(same)}
+
+    def _effective_strides(self, plan: str, present: Sequence[bool]) -> tuple[int, ...]:
         shape, effective = self.input_shape, []
-        for position, stride in enumerate(strides):
-            applied = position == 0 or cast(int, choices[f"s{position - 1}_depth"]) > 0
+        for stride, applied in zip(_strides(plan), (True, *present), strict=True):
             # on axes of length 1 a stride changes nothing
             effective.append(stride if applied and max(shape[1:]) > 1 else 1)
             shape = conv_output_shape(shape, shape[0], effective[-1])
         return tuple(effective)
 
-    def _collapse_inactive(self, choices: dict[str, Choice]) -> None:
-        """Set what a left-out stage or a single pixel makes irrelevant to the first choice."""
-        shape = self.input_shape
-        for position, stride in enumerate(_strides(str(choices["stride_plan"]))):
-            if position == 0:
-                shape = conv_output_shape(shape, shape[0], stride)
+    def _without_effect(self, plan: str, *present: bool) -> Mapping[str, Choice]:
+        """Return the first choices of what a left-out stage or a single pixel makes irrelevant."""
+        first_stride, *strides = _strides(plan)
+        shape = conv_output_shape(self.input_shape, self.input_shape[0], first_stride)
+        irrelevant = []
+        for stage, (stride, is_present) in enumerate(zip(strides, present, strict=True)):
+            if not is_present:
+                parts = ("width", "kernel", "expansion", "se", "activation")
+                irrelevant += [f"s{stage}_{part}" for part in parts]
                 continue
-            stage = f"s{position - 1}"
-            inactive: tuple[str, ...] = ()
-            if choices[f"{stage}_depth"] == 0:
-                inactive = ("width", "kernel", "expansion", "se", "activation")
-            elif max(shape[1:]) == 1:
-                inactive = ("kernel",)
-            for part in inactive:
-                choices[f"{stage}_{part}"] = self.dimensions[f"{stage}_{part}"][0]
-            if choices[f"{stage}_depth"] != 0:
-                shape = conv_output_shape(shape, shape[0], stride)
+            if max(shape[1:]) == 1:
+                irrelevant.append(f"s{stage}_kernel")
+            shape = conv_output_shape(shape, shape[0], stride)
+        return {name: self.dimensions[name][0] for name in irrelevant}
 
-    def _collapse_widths(self, choices: dict[str, Choice]) -> None:
-        """Take the first multiplier and widths that give the same channels everywhere."""
-        active = ["stem_width"] + [
-            f"s{i}_width" for i in range(len(self.trunk_links)) if choices[f"s{i}_depth"] != 0
-        ]
-        multiplier = cast(float, choices["width_multiplier"])
-        channels = {n: round_channels(cast(int, choices[n]) * multiplier) for n in active}
-        for candidate in self.dimensions["width_multiplier"]:
-            widths = {
-                name: next(
-                    (
-                        width
-                        for width in self.dimensions[name]
-                        if round_channels(cast(int, width) * cast(float, candidate)) == wanted
-                    ),
-                    None,
-                )
-                for name, wanted in channels.items()
-            }
-            if None not in widths.values():
-                choices["width_multiplier"] = candidate
-                choices.update(cast("dict[str, Choice]", widths))
-                return
+    def _first_widths(self, multiplier: float, *rest: Any) -> Mapping[str, Choice]:
+        """Return the first multiplier and widths that give the same channels everywhere."""
+        n_stages = len(self.trunk_links)
+        widths, present = rest[: n_stages + 1], (True, *rest[n_stages + 1 :])
+        names = ("stem_width", *(f"s{i}_width" for i in range(n_stages)))
+        channels = {
+            name: round_channels(width * multiplier)
+            for name, width, is_present in zip(names, widths, present, strict=True)
+            if is_present
+        }
+        candidates = cast("tuple[float, ...]", self.dimensions["width_multiplier"])
+        found = (
+            {n: self._first_width(n, candidate, wanted) for n, wanted in channels.items()}
+            | {"width_multiplier": candidate}
+            for candidate in candidates
+        )
+        # the multiplier itself is one
+        return next(cast("dict[str, Choice]", same) for same in found if None not in same.values())
+
+    def _first_width(self, name: str, multiplier: float, channels: int) -> int | None:
+        widths = cast("tuple[int, ...]", self.dimensions[name])
+        return next((w for w in widths if round_channels(w * multiplier) == channels), None)
+
+
+def _is_present(depth: int) -> bool:
+    return depth > 0
 
 
 def _stem_link() -> Link:

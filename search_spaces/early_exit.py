@@ -8,9 +8,18 @@ from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any
 
 from search_spaces._registry import create
-from search_spaces._types import Architecture, Choice, Shape, Stage, StagedSpace, Workload
-from search_spaces.chain import Derived, Link, PlacedLink, chain_stages, place, value_of
+from search_spaces._types import (
+    Architecture,
+    Choice,
+    CollapsingSpace,
+    Shape,
+    Stage,
+    StagedSpace,
+    Workload,
+)
+from search_spaces.chain import Derived, Link, PlacedLink, chain_stages, place
 from search_spaces.choices import complete_choices, resolve_choices
+from search_spaces.collapse import Collapse, collapsed
 from search_spaces.graph_builder import GraphBuilder, classifier
 
 if TYPE_CHECKING:
@@ -81,6 +90,12 @@ class EarlyExitSpace:
         }
         possible = enumerate(_possible_exits(wrapped.trunk_links))
         self._exits = tuple(_exit_link(stage, can, n_classes) for stage, can in possible)
+        self._exit_collapses = tuple(
+            Collapse((link.present,), partial(self._inactive_exit, stage))
+            for stage, link in enumerate(self._exits)
+        )
+        if isinstance(wrapped, CollapsingSpace):
+            self.collapses = (*wrapped.collapses, *self._exit_collapses)
         *trunk, last = wrapped.trunk_links
         ending = chain.from_iterable(
             (*links, e) for links, e in zip(trunk, self._exits, strict=True)
@@ -91,13 +106,7 @@ class EarlyExitSpace:
         """Collapse the base's inactive choices and exits that cannot be; see `SearchSpace`."""
         choices = complete_choices(self.dimensions, choices)
         base = self.base.canonicalize({name: choices[name] for name in self.base.dimensions})
-        canonical = dict(base.choices)
-        for i, exit_link in enumerate(self._exits):
-            after, width = f"exit_after_s{i}", f"exit_width_s{i}"
-            active = value_of(exit_link.present, choices)
-            # an exit where nothing was computed since the one before is none
-            canonical[after] = 1 if active else self._without_exit(after)
-            canonical[width] = choices[width] if active else self.dimensions[width][0]
+        canonical = collapsed(self._exit_collapses, {**choices, **dict(base.choices)})
         return Architecture(self.name, tuple(sorted(canonical.items())))
 
     def sample(self, rng: np.random.Generator) -> Architecture:
@@ -137,9 +146,13 @@ class EarlyExitSpace:
         kept = tuple(item for item in arch.choices if item[0] in self.base.dimensions)
         return Architecture(self.base.name, kept)
 
-    def _without_exit(self, dimension: str) -> Choice:
-        values = self.dimensions[dimension]
-        return 0 if 0 in values else values[0]
+    def _inactive_exit(self, stage: int, is_active: bool) -> Mapping[str, Choice]:
+        """Return the choices of an exit that is none: nothing was computed since the last one."""
+        if is_active:
+            return {}
+        after, width = f"exit_after_s{stage}", f"exit_width_s{stage}"
+        values = self.dimensions[after]
+        return {after: 0 if 0 in values else values[0], width: self.dimensions[width][0]}
 
     def _build_exit_head(self, at: PlacedLink) -> nn.Module:
         from torch import nn

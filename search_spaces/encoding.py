@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from search_spaces._types import Architecture, SearchSpace
+from search_spaces._types import Architecture, CollapsingSpace, SearchSpace
+from search_spaces.collapse import RowCollapse
 
 if TYPE_CHECKING:
     Encodings = NDArray[np.integer[Any]]
@@ -58,6 +59,37 @@ def decode(space: SearchSpace, encodings: Encodings) -> list[Architecture]:
         )
         for row in encodings.tolist()
     ]
+
+
+class CanonicalEncodings:
+    """Finds the encodings of the canonical architectures of encodings.
+
+    Fast for a `CollapsingSpace`; of any other, each architecture is made canonical by itself.
+    What is learned of a space is kept: use one object for all its encodings.
+
+    Args:
+        space: Any space.
+    """
+
+    def __init__(self, space: SearchSpace) -> None:
+        self._space = space
+        self._collapse: RowCollapse | None = None
+        if isinstance(space, CollapsingSpace):
+            self._collapse = RowCollapse(space.dimensions, space.collapses)
+
+    def __call__(self, encodings: Encodings) -> NDArray[np.intp]:
+        """Return the canonical encodings, shape ``(n, d)``.
+
+        Args:
+            encodings: Shape ``(n, d)``.
+
+        Raises:
+            ValueError: If an encoding is none of this space.
+        """
+        if self._collapse is None:
+            return encode(self._space, decode(self._space, encodings))
+        check_encodings(self._space, encodings)
+        return self._collapse(encodings.astype(np.intp))
 
 
 def sample_encodings(space: SearchSpace, n: int, rng: np.random.Generator) -> NDArray[np.intp]:
