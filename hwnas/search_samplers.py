@@ -19,7 +19,7 @@ from hwnas.sampler_mirror import SamplerFactory
 from hwnas.samplers.pareto_guided import ParetoGuidedSampler
 from hwnas.search_plan import SearchPlan
 from search_spaces import SearchSpace
-from search_spaces.encoding import decode, encode
+from search_spaces.encoding import CanonicalEncodings
 
 Scores: TypeAlias = Callable[[NDArray[np.intp]], NDArray[np.float64]]
 
@@ -95,12 +95,8 @@ class _Guided:
             distributions=ParameterSpace(self._space).distributions,
             seed=plan.config.seed,
             costs=CandidateCostModel(self._costs, plan.objectives, plan.constraints),
-            canonicalize=self._canonical,
+            canonicalize=CanonicalEncodings(self._space),
             batch=plan.config.search.batch,
             refine=refine,
             scale=plan.scale,
         )
-
-    def _canonical(self, rows: NDArray[np.intp]) -> NDArray[np.intp]:
-        """Return the encodings of the architectures that encodings stand for."""
-        return encode(self._space, decode(self._space, rows))

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from search_spaces._types import Architecture, ChainedSpace, Choice, SearchSpace, Shape
 from search_spaces.blocks import StagedNetwork
 from search_spaces.chain import chain_stages
+from search_spaces.encoding import CanonicalEncodings, encode
 from search_spaces.initialize import initialize_weights, live_batch_norm
 from search_spaces.onnx_export import INPUT, stage_models
 from search_spaces.onnx_workloads import workloads_from_onnx
@@ -190,6 +191,18 @@ class SearchSpaceTestCase:
             choices = _draw(space, rng)
             stages = space.stages(space.canonicalize(choices))
             assert chain_stages(space.links, space.input_shape, choices) == stages
+
+    def test_arrays_are_made_canonical_as_single_architectures_are(
+        self, space: SearchSpace
+    ) -> None:
+        """Also where the space has no collapses."""
+        rng = np.random.default_rng(6)
+        drawn = [_draw(space, rng) for _ in range(100)]
+        rows = np.array(
+            [[own.index(d[name]) for name, own in space.dimensions.items()] for d in drawn]
+        )
+        wanted = encode(space, [space.canonicalize(choices) for choices in drawn])
+        assert np.array_equal(CanonicalEncodings(space)(rows), wanted)
 
     def test_links_where_it_has_them_can_be_looked_up(self, space: SearchSpace) -> None:
         """Every combination of choices has a value, even one that no architecture has."""

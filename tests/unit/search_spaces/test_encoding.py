@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import search_spaces
-from search_spaces import Architecture
-from search_spaces.encoding import decode, encode, sample_encodings
+from search_spaces import Architecture, Choice, Stage
+from search_spaces.encoding import CanonicalEncodings, decode, encode, sample_encodings
 
 SPACE = search_spaces.create(
     "early_exit", input_shape=(1, 8, 8), n_classes=3, choices={"s1_depth": [0, 1, 2]}
@@ -42,6 +42,53 @@ def test_drawn_encodings_hold_every_choice_about_equally_often() -> None:
 def test_decoding_what_was_drawn_gives_canonical_architectures() -> None:
     for arch in decode(SPACE, sample_encodings(SPACE, 50, np.random.default_rng(3))):
         assert SPACE.canonicalize(dict(arch.choices)) == arch
+
+
+class Opaque:
+    """The same space, which does not say what makes its choices canonical."""
+
+    name, dimensions = SPACE.name, SPACE.dimensions
+
+    def canonicalize(self, choices: dict[str, Choice]) -> Architecture:
+        return SPACE.canonicalize(choices)
+
+
+def test_canonical_encodings_are_the_same_networks() -> None:
+    rows = sample_encodings(SPACE, 200, np.random.default_rng(5))
+    canonical = CanonicalEncodings(SPACE)(rows)
+    # positions as choices, without canonicalizing them
+    for row, other in zip(rows.tolist(), canonical.tolist(), strict=True):
+        assert network_of(row) == network_of(other)
+    # there is something to collapse: multipliers, exits, stages left out
+    assert np.any(rows != canonical, axis=1).mean() > 0.3
+
+
+def network_of(row: list[int]) -> tuple[Stage, ...]:
+    choices = zip(SPACE.dimensions.items(), row, strict=True)
+    arch = Architecture(SPACE.name, tuple((name, own[i]) for (name, own), i in choices))
+    return SPACE.stages(arch)
+
+
+def test_canonical_encodings_stay_as_they_are() -> None:
+    canonical = CanonicalEncodings(SPACE)
+    once = canonical(sample_encodings(SPACE, 200, np.random.default_rng(6)))
+    assert np.array_equal(canonical(once), once)
+
+
+def test_a_space_without_collapses_is_asked_for_each_architecture() -> None:
+    rows = sample_encodings(SPACE, 50, np.random.default_rng(7))
+    opaque = CanonicalEncodings(Opaque())  # type: ignore[arg-type]
+    assert np.array_equal(opaque(rows), CanonicalEncodings(SPACE)(rows))
+
+
+def test_no_encodings_have_no_canonical_ones() -> None:
+    none = np.empty((0, len(SPACE.dimensions)), dtype=np.intp)
+    assert CanonicalEncodings(SPACE)(none).shape == none.shape
+
+
+def test_what_is_no_encoding_is_not_made_canonical() -> None:
+    with pytest.raises(ValueError, match=r"stem_width has positions 0 to 1\. Got 7"):
+        CanonicalEncodings(SPACE)(np.full((1, len(SPACE.dimensions)), 7))
 
 
 @pytest.mark.parametrize(
