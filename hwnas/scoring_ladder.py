@@ -133,8 +133,9 @@ def choose_ladder(
     another seed. Scores and accuracies are drawn from a normal copula with the sample's rank
     correlations. Another ladder than full training is chosen if it gains more in at least
     `SURE` of the samples bootstrapped from this one; of several such, the one that gains most.
-    With a ceiling near zero none can, and full training stays. Candidates are taken to be drawn
-    as the sample was: where a search has narrowed them down, cheap scores tell less.
+    Where the ceiling's interval holds 0, accuracies judge nothing, and full training stays.
+    Candidates are taken to be drawn as the sample was: where a search has narrowed them down,
+    cheap scores tell less.
 
     Args:
         sample: Architectures trained with several seeds.
@@ -161,10 +162,11 @@ def choose_ladder(
         )
         for ladder, gain in zip(ladders, gains, strict=True)
     )
-    surer = [quality for quality in considered[1:] if quality.chance >= SURE]
-    best = max(surer, key=lambda quality: quality.gain.value, default=considered[0])
     singles = (*training_free, *([inherited] if inherited else ()), *sample.rungs)
     scores = tuple(rank_quality(score, sample.accuracy, seed) for score in singles)
+    judged = scores[-1].spearman.low > 0
+    surer = [quality for quality in considered[1:] if judged and quality.chance >= SURE]
+    best = max(surer, key=lambda quality: quality.gain.value, default=considered[0])
     return LadderChoice(best.ladder, considered, scores, sample)
 
 
@@ -260,15 +262,14 @@ def ladder_lines(choice: LadderChoice) -> list[str]:
     lines = [
         f"How well scores rank {n} architectures, judged by accuracies of another seed "
         f"({seeds} seeds each):",
-        f"{'':<20} {'CPU s each':>10} {'Spearman (95 %)':>22} {'Kendall (95 %)':>22}",
+        f"{'':<27} {'CPU s each':>10} {'Spearman (95 %)':>22} {'Kendall (95 %)':>22}",
     ]
-    lines += [
-        f"{score.name:<20} {score.cpu_s:>10.3g} {_shown(score.spearman):>22} "
-        f"{_shown(score.kendall):>22}"
-        for score in choice.scores
-    ]
-    ceiling = choice.scores[-1].spearman
-    if ceiling.low <= 0:
+    *_, ceiling = choice.scores
+    for score in choice.scores:
+        name = f"{score.name} (the ceiling)" if score is ceiling else score.name
+        correlations = f"{_shown(score.spearman):>22} {_shown(score.kendall):>22}"
+        lines.append(f"{name:<27} {score.cpu_s:>10.3g} {correlations}")
+    if ceiling.spearman.low <= 0:
         lines.append(
             "One training may rank no better than chance: no order of accuracies is claimed."
         )
@@ -276,20 +277,21 @@ def ladder_lines(choice: LadderChoice) -> list[str]:
     lines += [
         f"One training each tells accuracies apart that differ by {least:.1%} or more; the "
         f"{seeds} seeds tell {resolvable_share(sample):.0%} of these pairs apart.",
-        f"{'':<20} {'CPU s each':>10} {'candidates':>10} {'gain in sd (95 %)':>22} "
+        f"{'':<27} {'CPU s each':>10} {'candidates':>10} {'gain in sd (95 %)':>22} "
         f"{'beats full':>10}",
     ]
     for quality in choice.considered:
         chance = "" if quality is choice.considered[0] else f"{quality.chance:.0%}"
         lines.append(
-            f"{quality.ladder.name:<20} {quality.ladder.cpu_s:>10.3g} {quality.candidates:>10} "
+            f"{quality.ladder.name:<27} {quality.ladder.cpu_s:>10.3g} {quality.candidates:>10} "
             f"{_shown(quality.gain):>22} {chance:>10}"
         )
-    reason = (
-        f"nothing else is {SURE:.0%} sure to gain more for the same processor time"
-        if choice.chosen is choice.considered[0].ladder
-        else "it gains most of those that surely gain more for the same processor time"
-    )
+    if choice.chosen is not choice.considered[0].ladder:
+        reason = "it gains most of those that surely gain more for the same processor time"
+    elif ceiling.spearman.low <= 0:
+        reason = "accuracies that order nothing cannot judge what is cheaper"
+    else:
+        reason = f"nothing else is {SURE:.0%} sure to gain more for the same processor time"
     lines.append(f"Chosen: {choice.chosen.name}; {reason}.")
     return lines
 

@@ -12,7 +12,9 @@ import argparse
 import json
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +26,13 @@ from hwnas.datasets import load_dataset
 from hwnas.ranking_quality import CandidateScores, RankingSample
 from hwnas.scorers import ScoringContext
 from hwnas.scorers.reseeded import ReseededTraining
-from hwnas.scorers.supernet import InheritedWeights
+from hwnas.scorers.supernet import inherited_scores
 from hwnas.scorers.testing import RungsInMemory
 from hwnas.scorers.training_free import TRAINING_FREE, TrainingFreeScores
 from hwnas.scoring_ladder import LadderChoice, choose_ladder, ladder_lines
 from hwnas.spaces import create_space
 from latency_predictors.coverage import distinct_architectures
-from search_spaces import total_macs
+from search_spaces import Architecture, total_macs
 
 
 def main() -> None:
@@ -55,64 +57,46 @@ def main() -> None:
 def rank(context: ScoringContext, *, with_supernet: bool) -> LadderChoice:
     """Train the experiment's ranking sample and judge every score by it."""
     config = context.config
-    drawn = distinct_architectures(
-        context.space, config.accuracy.ranking.architectures, np.random.default_rng(config.seed)
-    )
-    tasks = [
-        TrainingTask(
-            arch,
-            config.seed + number,
-            tuple(float(total_macs(stage.workloads)) for stage in context.space.stages(arch)),
-            context.folder / f"{arch.arch_id}.safetensors",
-            keep_weights=False,
-        )
-        for number, arch in enumerate(drawn)
-    ]
+    rng = np.random.default_rng(config.seed)
+    n = config.accuracy.ranking.architectures
+    drawn = list(distinct_architectures(context.space, n, rng))
     trainer = ReseededTraining(context)
+    tasks = [_task(context, arch, config.seed + number) for number, arch in enumerate(drawn)]
     outcomes = [trainer.score(task, RungsInMemory()) for task in tasks]
-    complete = [
-        o.failure is None and len(o.curves) == config.accuracy.ranking.seeds for o in outcomes
-    ]
-    tasks = [task for task, whole in zip(tasks, complete, strict=True) if whole]
-    sample = RankingSample.of(outcomes)
+    # a training that diverged leaves no curve
+    whole = [len(outcome.curves) == config.accuracy.ranking.seeds for outcome in outcomes]
+    sample = RankingSample.of(list(compress(outcomes, whole)))
+    architectures = list(compress(drawn, whole))
     budget = config.search.evaluations * sample.full.cpu_s
     return choose_ladder(
         sample,
         budget,
         config.accuracy.halving.reduction,
         config.seed,
-        training_free=training_free(context, tasks),
-        inherited=inherited(context, tasks) if with_supernet else None,
+        training_free=training_free(context, architectures),
+        inherited=inherited_scores(context, architectures) if with_supernet else None,
     )
 
 
-def training_free(context: ScoringContext, tasks: list[TrainingTask]) -> list[CandidateScores]:
+def training_free(
+    context: ScoringContext, architectures: Sequence[Architecture]
+) -> list[CandidateScores]:
     """Score without training; the cost is that of all three, shared evenly."""
     began = time.process_time()
     scores = TrainingFreeScores(context.space, context.dataset, context.config.seed)
-    values = scores([task.architecture for task in tasks])
-    cpu_s = (time.process_time() - began) / len(tasks) / len(TRAINING_FREE)
+    values = scores(architectures)
+    cpu_s = (time.process_time() - began) / len(architectures) / len(TRAINING_FREE)
     return [
         CandidateScores(name, column, cpu_s)
         for name, column in zip(TRAINING_FREE, values.T, strict=True)
     ]
 
 
-def inherited(context: ScoringContext, tasks: list[TrainingTask]) -> CandidateScores:
-    """Train a supernet and judge the architectures with its weights."""
-    scorer = InheritedWeights(context)
-    once_cpu_s = scorer.training_cpu_s
-    outcomes = [scorer.score(task, RungsInMemory()) for task in tasks]
-    judged = [outcome.validation for outcome in outcomes if outcome.validation is not None]
-    if len(judged) < len(tasks):
-        raise RuntimeError("the supernet diverged: lower training.learning_rate")
-    accuracy = [result.accuracy for result in judged]
-    cpu_s = float(np.mean([o.cpu_s for o in outcomes]))
-    print(
-        f"Supernet: {once_cpu_s:.0f} CPU s once; inherited accuracy {np.mean(accuracy):.3f} "
-        f"({min(accuracy):.3f} to {max(accuracy):.3f})"
-    )
-    return CandidateScores("inherited weights", np.array(accuracy), cpu_s, once_cpu_s)
+def _task(context: ScoringContext, arch: Architecture, seed: int) -> TrainingTask:
+    stages = context.space.stages(arch)
+    costs = tuple(float(total_macs(stage.workloads)) for stage in stages)
+    nowhere = context.folder / "unused"
+    return TrainingTask(arch, seed, costs, nowhere, keep_weights=False)
 
 
 def as_json(choice: LadderChoice) -> dict[str, object]:

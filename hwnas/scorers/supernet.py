@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 
@@ -17,11 +18,12 @@ from hwnas.candidate_training import (
     save_weights,
 )
 from hwnas.config import ExperimentConfig
-from hwnas.ranking_quality import RankingSample, resolvable_share
+from hwnas.ranking_quality import CandidateScores, RankingSample, resolvable_share
 from hwnas.scorers._types import Rungs, ScoringContext
 from hwnas.scorers.shared_weights import check_shareable, copy_into
 from hwnas.scorers.supernet_training import Supernet, recalibrate_batch_norm, train_supernet
 from hwnas.training import train
+from search_spaces import Architecture, total_macs
 
 SUPERNET_FILE = "supernet.safetensors"
 
@@ -57,6 +59,10 @@ class InheritedWeights:
 
     def score(self, task: TrainingTask, rungs: Rungs) -> TrainingOutcome:
         """Inherit, recalibrate, judge; see `AccuracyScorer`."""
+        return self.judge(task)
+
+    def judge(self, task: TrainingTask) -> TrainingOutcome:
+        """Do as `score`, which asks nothing of the rungs."""
         if self._supernet is None:
             return TrainingOutcome(
                 failure="the supernet's training diverged: its loss is not finite",
@@ -116,6 +122,32 @@ class InheritedWeights:
         chosen = rng.choice(len(x), size=n, replace=False)
         parts = max(1, n // _RECALIBRATION_BATCH)
         return [torch.from_numpy(x[part]) for part in np.array_split(chosen, parts)]
+
+
+def inherited_scores(
+    context: ScoringContext, architectures: Sequence[Architecture]
+) -> CandidateScores | None:
+    """Score architectures with inherited weights, to see how well these rank.
+
+    Exit thresholds weigh stages by their multiply-accumulates: what is judged is accuracy.
+
+    Returns:
+        Accuracies under the exit policies; ``None`` where the supernet's training diverges.
+    """
+    scorer = InheritedWeights(context)
+    outcomes = []
+    for arch in architectures:
+        stages = context.space.stages(arch)
+        costs = tuple(float(total_macs(stage.workloads)) for stage in stages)
+        nowhere = context.folder / SUPERNET_FILE
+        task = TrainingTask(arch, context.config.seed, costs, nowhere, keep_weights=False)
+        outcomes.append(scorer.judge(task))
+    accuracy = [o.validation.accuracy for o in outcomes if o.validation is not None]
+    if len(accuracy) < len(architectures):
+        return None
+    cpu_s = float(np.mean([o.cpu_s for o in outcomes]))
+    name = "inherited weights"
+    return CandidateScores(name, np.array(accuracy), cpu_s, scorer.training_cpu_s)
 
 
 def is_worth_trying(sample: RankingSample, budget_cpu_s: float, config: ExperimentConfig) -> bool:

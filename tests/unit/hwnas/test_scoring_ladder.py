@@ -83,7 +83,9 @@ def test_where_seeds_decide_everything_full_training_stays(quality: NDArray[np.f
     )
     choice = choose(noise, CandidateScores("free", rng.normal(size=N), 0.1))
     assert choice.chosen.name == "full"
-    assert any("no order of accuracies is claimed" in line for line in ladder_lines(choice))
+    *_, reason = lines = ladder_lines(choice)
+    assert any("no order of accuracies is claimed" in line for line in lines)
+    assert reason == "Chosen: full; accuracies that order nothing cannot judge what is cheaper."
 
 
 def test_early_rungs_that_mislead_are_not_used(quality: NDArray[np.float64]) -> None:

@@ -47,7 +47,7 @@ def _one_thread() -> Iterator[None]:
 
 def training_cpu_s(folder: Path) -> float:
     torch.set_num_threads(1)
-    return InheritedWeights(small_context(folder)).training_cpu_s
+    return InheritedWeights(small_context(folder, space=FEW_CHOICES)).training_cpu_s
 
 
 def test_the_largest_and_the_smallest_network_both_learn(tmp_path: Path) -> None:
