@@ -15,7 +15,8 @@ PUBLIC = {
         Architecture SearchSpace Workload Failure Measurement Target
     """,
     "search_spaces": """
-        create names Architecture ChainedSpace Choice SearchSpace Shape Stage StagedSpace Workload
+        create names Architecture ChainedSpace Choice CollapsingSpace SearchSpace Shape Stage
+        StagedSpace Workload
         bytes_moved macs n_params peak_activation_bytes total_bytes_moved total_macs total_params
         UnknownOperatorError workloads_from_onnx
     """,
