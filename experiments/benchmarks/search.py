@@ -9,9 +9,9 @@ folder's NPZ files: a new device needs no code. Every connected cell that was me
 architecture; an evaluation looks up the accuracy of one that was not looked up before. Built-in
 samplers are told the measured costs, too, and their repetitions are not counted. The guided
 sampler predicts costs from the measurements of 100 random cells, whose accuracy it does not
-look up, and of those evaluated. A figure is the hypervolume of what was evaluated, by measured
-values, over that of the exact front: accuracy and logarithms of costs, below the worst value
-that any cell has in each. With ``--json OUT`` runs that OUT holds already are not repeated.
+look up, and learns from the costs of those evaluated. A figure is the hypervolume of what was
+evaluated, by measured values, over that of the exact front: accuracy and logarithms of costs,
+below the worst value that any cell has in each. With ``--json OUT`` runs that OUT holds already are not repeated.
 """
 
 from __future__ import annotations
@@ -81,8 +81,7 @@ def run(of: Slice, method: str, seed: int, evaluations: Sequence[int]) -> Run:
     ratio = HypervolumeRatio(of)
     costs = CalibratedCosts(of, seed)
     start = time.process_time()
-    calibrating = costs if method == GUIDED else None
-    looked_up = _search(of, _sampler(of, method, seed, costs), costs, calibrating, max(evaluations))
+    looked_up = _search(of, _sampler(of, method, seed, costs), costs, max(evaluations))
     seconds = (time.process_time() - start) / len(looked_up)
     ratios = {str(n): ratio(looked_up[:n]) for n in evaluations if n <= len(looked_up)}
     return Run(of.name, method, seed, ratios, seconds)
@@ -106,7 +105,6 @@ def _search(
     of: Slice,
     sampler: Callable[[int], BaseSampler],
     costs: CalibratedCosts,
-    calibrating: CalibratedCosts | None,
     wanted: int,
 ) -> list[int]:
     """Return the official indices of the cells whose accuracy was looked up, in order."""
@@ -125,8 +123,6 @@ def _search(
         study.tell(trial, of.values[index].tolist())
         if index not in looked_up:
             looked_up[index] = None
-            if calibrating is not None:
-                calibrating.measure(index)
         if len(looked_up) == wanted:
             break
     return list(looked_up)

@@ -14,7 +14,6 @@ from measured_tables import Table, find_tables, observed
 from numpy.typing import NDArray
 
 from hwnas.samplers.candidate_costs import CandidateCosts
-from latency_predictors.observed import Observed
 from latency_predictors.prior_residual import PriorResidualPredictor
 
 Array = NDArray[np.float64]
@@ -26,9 +25,6 @@ _KINDS = (1, 2, 3, 4)
 _FROM_INPUT, _TO_OUTPUT = [0, 1, 3], [3, 4, 5]
 
 _CALIBRATED_ON = 100
-# a predictor is fitted again once so many times more has been measured, up to so much
-_REFIT = 1.2
-_LARGEST_FIT = 400
 
 
 @dataclass(frozen=True)
@@ -136,11 +132,11 @@ class HypervolumeRatio:
 
 
 class CalibratedCosts:
-    """Costs predicted from measurements of a few cells, and of those evaluated since.
+    """Costs predicted from measurements of a few cells; those are known.
 
     Args:
-        of: The slice; nothing else of it is read than what was measured.
-        seed: Draws the cells that are measured first, without a look at their accuracy.
+        of: The slice; of its costs nothing is read but those of the measured cells.
+        seed: Draws these, without a look at their accuracy.
     """
 
     def __init__(self, of: Slice, seed: int) -> None:
@@ -150,43 +146,32 @@ class CalibratedCosts:
         self._index[of.ops.astype(np.intp) @ self._places] = np.arange(CELLS)
         self._violation = np.isnan(of.values[:, 0]).astype(np.float64)
         rng = np.random.default_rng([seed, 1])
-        self._measured = rng.choice(of.searched, _CALIBRATED_ON, replace=False).tolist()
-        self._observed = [observed(cost.table) for cost in of.costs]
-        self._fit()
+        # of each group of cells that share one measurement, one
+        distinct = of.costs[0].index[of.costs[0].table.rows]
+        pool = of.searched[np.isin(of.searched, distinct)]
+        measured = rng.choice(pool, _CALIBRATED_ON, replace=False)
+        self._values = np.full(of.values.shape, np.nan)
+        self._log_stds = self._values.copy()
+        for column, cost in enumerate(of.costs, start=1):
+            values, log_stds = _predictions(cost, measured)
+            self._values[cost.index, column] = values
+            self._log_stds[cost.index, column] = log_stds
+        self._values[measured, 1:] = of.values[measured, 1:]
+        self._log_stds[measured, 1:] = 0.0
 
     def index(self, rows: Rows) -> Rows:
         """Return official indices of rows of operators, shape ``(n,)``."""
         return np.asarray(self._index[rows @ self._places])
-
-    def measure(self, index: int) -> None:
-        """Measure what is evaluated."""
-        self._measured.append(index)
-        self._values[index, 1:] = self._of.values[index, 1:]
-        self._log_stds[index, 1:] = 0.0
-        n = len(self._measured)
-        if self._refit_at <= n <= _LARGEST_FIT:
-            self._fit()
 
     def __call__(self, rows: Rows) -> CandidateCosts:
         """Return what is known of rows of operators."""
         index = self.index(rows)
         return CandidateCosts(self._values[index], self._log_stds[index], self._violation[index])
 
-    def _fit(self) -> None:
-        self._values = np.full(self._of.values.shape, np.nan)
-        self._log_stds = self._values.copy()
-        measured = np.unique(self._measured)
-        for column, (cost, known) in enumerate(zip(self._of.costs, self._observed, strict=True)):
-            values, log_stds = _predictions(cost, known, measured)
-            self._values[cost.index, column + 1] = values
-            self._log_stds[cost.index, column + 1] = log_stds
-        self._values[measured, 1:] = self._of.values[measured, 1:]
-        self._log_stds[measured, 1:] = 0.0
-        self._refit_at = int(_REFIT * len(self._measured))
 
-
-def _predictions(cost: Cost, known: Observed, measured: Rows) -> tuple[Array, Array]:
+def _predictions(cost: Cost, measured: Rows) -> tuple[Array, Array]:
     """Return predictions of every cell of a table, and standard deviations of their logarithms."""
+    known = observed(cost.table)
     rows = np.flatnonzero(np.isin(cost.index, measured))
     predictor = PriorResidualPredictor(cost.table.metric)
     groups = [str(row) for row in rows]

@@ -15,11 +15,16 @@ from hwnas.samplers.surrogate import Features, Surrogate
 
 Array = NDArray[np.float64]
 
-# how far below the best loss seen the logarithm of losses has its pole, of the range seen
-_POLES = (0.03, 0.2)
-# normalized squared errors of predictions, above which they are corrected
-_LARGEST_SURPRISE = 2.0
-_LEAST_LOG_STD = 1e-3
+# distance from the best loss at which the logarithm sets in, of the range seen
+_KNEES = (0.03, 0.2)
+# of a Gaussian by 7 points: exact for polynomials up to degree 13
+_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(7)
+_WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
+_LARGEST_EXPONENT = 20.0
+# of predictions that were evaluated, below which nothing is learned from them
+_LEAST_ERRORS = 5
+# standard deviations from the others beyond which an error of a prediction is an outlier
+_OUTLIER = 3.0
 
 
 @dataclass(frozen=True)
@@ -43,28 +48,39 @@ class LinearWarp:
 
 
 @dataclass(frozen=True)
-class LogWarp:
-    """Losses whose distance from a pole below all of them is log-normal."""
+class TailWarp:
+    """Losses as they are up to the best one seen, and logarithmic well beyond it.
 
-    pole: float
+    So a few bad losses do not hide how the good ones differ, nor does the warp bound how much
+    better than the best one others may be.
+
+    Args:
+        best: Loss seen.
+        knee: Distance from it at which the slope is 1/2.
+    """
+
+    best: float
+    knee: float
 
     def forward(self, losses: Array) -> Array:
         """Return what is Gaussian."""
-        return np.log(losses - self.pole)
+        excess = np.maximum(losses - self.best, 0.0)
+        return np.asarray(np.minimum(losses, self.best) + self.knee * np.log1p(excess / self.knee))
 
     def slopes(self, losses: Array) -> Array:
         """Return derivatives of `forward`."""
-        return np.asarray(1 / (losses - self.pole))
+        return np.asarray(1 / (1 + np.maximum(losses - self.best, 0.0) / self.knee))
 
     def losses(self, mean: Array, variance: Array) -> tuple[Array, Array]:
         """Return means and standard deviations of losses."""
-        # beyond it nothing is known anyway
-        bounded = np.minimum(variance, 1.0)
-        expected = np.exp(mean + bounded / 2)
-        return self.pole + expected, expected * np.sqrt(np.expm1(bounded))
+        drawn = mean[:, None] + np.sqrt(variance)[:, None] * _NODES
+        exponents = np.clip((drawn - self.best) / self.knee, 0.0, _LARGEST_EXPONENT)
+        losses = np.minimum(drawn, self.best) + self.knee * np.expm1(exponents)
+        expected = losses @ _WEIGHTS
+        return expected, np.sqrt((losses - expected[:, None]) ** 2 @ _WEIGHTS)
 
 
-Warp: TypeAlias = LinearWarp | LogWarp
+Warp: TypeAlias = LinearWarp | TailWarp
 """A monotone map of losses that makes them more nearly Gaussian."""
 
 
@@ -103,7 +119,8 @@ class LearnedObjective:
 
     def __init__(self, features: Features, losses: Array, noise_std: float) -> None:
         extent = float(np.ptp(losses)) or 1.0
-        warps: list[Warp] = [LogWarp(float(losses.min()) - part * extent) for part in _POLES]
+        best = float(losses.min())
+        warps: list[Warp] = [TailWarp(best, part * extent) for part in _KNEES]
         warps.append(LinearWarp())
         fitted = [_fit(warp, features, losses, noise_std) for warp in warps]
         self.quality, self._surrogate, self._warp = max(fitted, key=lambda found: found[0])
@@ -140,9 +157,14 @@ def _fit(
 
 
 class PredictedObjective:
-    """An objective that costs predict, up to a factor learned from evaluations.
+    """An objective that costs predict, but for an error learned from evaluations.
 
-    Where evaluations lie as near to the predictions as those claim, nothing is learned.
+    What is learned is the logarithm of measured over predicted values, in units of the
+    standard deviation that predictions claim: candidates that resemble each other err alike,
+    and may err more than is claimed, as where exits decide how much of a network runs.
+
+    An error of one candidate alone is not counted on: of thousands, some would always seem to
+    have a chance of being cheapest, and be tried one after the other.
 
     Args:
         scale: Of the losses; logarithmic in this objective.
@@ -155,36 +177,49 @@ class PredictedObjective:
         self._column = column
         slope = float(scale.slopes[column])
         self._warp = LinearWarp(slope, float(scale.losses_of_logs(column, np.zeros(1))[0]))
-        residuals = np.log(values) - np.log(evaluated.costs.values[:, column])
-        stds = np.maximum(evaluated.costs.log_stds[:, column], _LEAST_LOG_STD)
-        surprise = float(np.mean((residuals / stds) ** 2)) if len(values) else 0.0
-        self._factor: Surrogate | None = None
-        if surprise > _LARGEST_SURPRISE and np.ptp(residuals) > 0:
-            self._factor = Surrogate(evaluated.features, residuals, np.zeros(len(residuals)))
+        predicted, stds = self._predicted(evaluated)
+        unsure = np.flatnonzero(stds > 0)
+        self._error: Surrogate | None = None
+        if len(unsure) >= _LEAST_ERRORS:
+            features = [part[unsure] for part in evaluated.features]
+            errors = _without_outliers((np.log(values) - predicted)[unsure] / stds[unsure])
+            self._error = Surrogate(features, errors, np.zeros(len(unsure)), centered=True)
 
     def belief(self, candidates: Candidates) -> Belief:
         """Return what is believed of candidates."""
-        mean = np.log(candidates.costs.values[:, self._column])
-        own = candidates.costs.log_stds[:, self._column] ** 2
-        if self._factor is None:
-            return Belief(mean, np.zeros(len(mean)), own, self._warp)
-        correction, variance = self._factor.predict(candidates.features)
-        own = np.full(len(mean), self._factor.nugget_variance)
-        return Belief(mean + correction, variance, own, self._warp)
+        mean, stds = self._predicted(candidates)
+        nothing = np.zeros(len(mean))
+        if self._error is None:
+            return Belief(mean, nothing, nothing, self._warp)
+        error, variance = self._error.predict(candidates.features)
+        return Belief(mean + stds * error, stds**2 * variance, nothing, self._warp)
 
     def covariance(self, candidates: Candidates) -> Array:
         """Return their joint covariance before the warp, shape ``(n, n)``."""
-        if self._factor is None:
+        if self._error is None:
             return np.zeros((len(candidates), len(candidates)))
-        return self._factor.covariance(candidates.features)
+        _, stds = self._predicted(candidates)
+        return np.asarray(np.outer(stds, stds) * self._error.covariance(candidates.features))
 
     def believing(self, candidates: Candidates) -> PredictedObjective:
         """Return the model that awaits results of candidates, as it expects them."""
-        if self._factor is None:
+        if self._error is None:
             return self
         believed = copy(self)
-        believed._factor = self._factor.believing(candidates.features)
+        believed._error = self._error.believing(candidates.features)
         return believed
+
+    def _predicted(self, candidates: Candidates) -> tuple[Array, Array]:
+        costs = candidates.costs
+        return np.log(costs.values[:, self._column]), costs.log_stds[:, self._column]
+
+
+def _without_outliers(errors: Array) -> Array:
+    """Return errors, those far from the others brought nearer: they would inflate all variances."""
+    center = float(np.median(errors))
+    # the median deviation of a Gaussian is 1 / 1.48 of its standard deviation
+    spread = max(1.48 * float(np.median(np.abs(errors - center))), 1.0)
+    return np.clip(errors, center - _OUTLIER * spread, center + _OUTLIER * spread)
 
 
 ObjectiveModel: TypeAlias = LearnedObjective | PredictedObjective

@@ -36,6 +36,7 @@ class Surrogate:
         targets: Shape ``(n,)``.
         noise_variances: Shape ``(n,)``: known variance of each target about the mean of
             evaluating without end.
+        centered: Whether targets are known to lie about 0, about 1 from it.
 
     References:
         Rasmussen & Williams (2006), Gaussian Processes for Machine Learning, Secs. 2.2
@@ -44,11 +45,17 @@ class Surrogate:
         doi:10.1214/16-STS576
     """
 
-    def __init__(self, features: Features, targets: Array, noise_variances: Array) -> None:
+    def __init__(
+        self,
+        features: Features,
+        targets: Array,
+        noise_variances: Array,
+        centered: bool = False,
+    ) -> None:
         self._center = [part.mean(axis=0) for part in features]
         self._inverse_spread = [_inverse_spread(part) for part in features]
-        self._mean = float(targets.mean())
-        self._scale = float(targets.std()) or 1.0
+        self._mean = 0.0 if centered else float(targets.mean())
+        self._scale = 1.0 if centered else float(targets.std()) or 1.0
         self._targets: Array = (targets - self._mean) / self._scale
         self._noise: Array = noise_variances / self._scale**2
         self._points = self._standardized(features)
