@@ -150,6 +150,20 @@ def test_accuracy_is_not_known_and_all_else_is(costs: CostModel, encodings: np.n
         assert np.all((known > 0) & (known < np.inf))
 
 
+@pytest.mark.parametrize(
+    "limits", [{}, {"max_latency_p99_ms": 1.0, "min_battery_days": 1.0}], ids=str
+)
+def test_no_candidates_have_no_costs(
+    limits: dict[str, float], space: SearchSpace, costs: CostModel
+) -> None:
+    constraints = constraints_of(ConstraintsConfig.model_validate(limits))
+    model = CandidateCostModel(costs, tuple(OBJECTIVES.values()), constraints)
+    none = np.empty((0, len(space.dimensions)), dtype=np.intp)
+    assert model(none).values.shape == (0, len(OBJECTIVES))
+    assert model(none).is_feasible.shape == (0,)
+    assert model.violations(none).shape == (0, len(limits))
+
+
 def one_stage_each(product: ProductConfig | None = None) -> CostTable:
     """1 ms and 2 ms, 1 mJ and 4 mJ, known to 10 % and 20 %."""
     columns = {"latency_s": ([1e-3, 2e-3], 0.1), "energy_j": ([1e-3, 4e-3], 0.2)}
