@@ -30,9 +30,9 @@ class SuccessiveHalving:
         context: What it works with; ``accuracy.halving`` of its configuration sets the rungs.
 
     References:
-        Schmucker et al. (2021), Multi-objective Asynchronous Successive Halving,
-        Algorithm 1. arXiv:2106.12639. Li et al. (2020), A System for Massively Parallel
-        Hyperparameter Tuning, Sec. 3.2. arXiv:1810.05934
+        Schmucker et al. (2021), Multi-objective Asynchronous Successive Halving.
+        arXiv:2106.12639. Li et al. (2020), A System for Massively Parallel Hyperparameter
+        Tuning. arXiv:1810.05934
     """
 
     def __init__(self, context: ScoringContext) -> None:
@@ -71,7 +71,7 @@ def is_among_best(own: Sequence[float], others: Sequence[Sequence[float]], reduc
         reduction: At least 1.
 
     References:
-        Schmucker et al. (2021), Sec. 4.2. arXiv:2106.12639
+        Schmucker et al. (2021): the epsilon-net. arXiv:2106.12639
     """
     losses = np.array([own, *others], dtype=np.float64)
     # sorted, whatever order the others come in; equal rows stay as they are, own first

@@ -44,7 +44,7 @@ class SharedWeights:
         UserError: If its networks are made of something else.
 
     References:
-        Cai et al. (2020), Once-for-All, Sec. 3.3; its transforms between kernel sizes and its
+        Cai et al. (2020), Once-for-All; its transforms between kernel sizes and its
         order of channels by importance are left out. arXiv:1908.09791
     """
 

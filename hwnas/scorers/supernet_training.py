@@ -66,8 +66,8 @@ def train_supernet(
         seed: Of weights, batches and architectures.
 
     References:
-        Yu & Huang (2019), Universally Slimmable Networks, Sec. 3: the sandwich rule and
-        in-place distillation. arXiv:1903.05134
+        Yu & Huang (2019), Universally Slimmable Networks and Improved Training Techniques: the
+        sandwich rule and in-place distillation. arXiv:1903.05134
     """
     began = time.process_time()
     settings = config.accuracy.supernet
@@ -105,7 +105,7 @@ def recalibrate_batch_norm(network: nn.Module, batches: Sequence[Tensor]) -> Non
     """Set batch-norm statistics to the means over batches; left in evaluation mode.
 
     References:
-        Yu & Huang (2019), Sec. 3.3. arXiv:1903.05134
+        Yu & Huang (2019), Universally Slimmable Networks. arXiv:1903.05134
     """
     norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]

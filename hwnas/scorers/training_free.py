@@ -91,7 +91,7 @@ def naswot(network: StagedNetwork, x: Tensor) -> float:
         x: Shape ``(N, C, H, W)``.
 
     References:
-        Mellor et al. (2021), Neural Architecture Search without Training, Eq. 2.
+        Mellor et al. (2021), Neural Architecture Search without Training.
         arXiv:2006.04647
     """
     kernel = torch.eye(len(x), dtype=torch.float64)
@@ -122,8 +122,8 @@ def synflow(network: StagedNetwork, input_shape: Shape) -> float:
 
     References:
         Tanaka et al. (2020), Pruning neural networks without any data by iteratively
-        conserving synaptic flow, Eq. 3. arXiv:2006.05467. Its sum over all weights as a score:
-        Abdelfattah et al. (2021), Sec. 3.2. arXiv:2101.08134
+        conserving synaptic flow. arXiv:2006.05467. Its sum over all weights as a score:
+        Abdelfattah et al. (2021), Zero-Cost Proxies for Lightweight NAS. arXiv:2101.08134
     """
     network.double().eval()
     for parent in list(network.modules()):
@@ -153,7 +153,7 @@ def zen(network: StagedNetwork, input_shape: Shape, seed: int) -> float:
         seed: Of weights and inputs.
 
     References:
-        Lin et al. (2021), Zen-NAS, Algorithm 1. arXiv:2102.01063
+        Lin et al. (2021), Zen-NAS. arXiv:2102.01063
     """
     generator = torch.Generator().manual_seed(seed)
     for module in network.modules():
