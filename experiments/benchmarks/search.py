@@ -11,7 +11,8 @@ samplers are told the measured costs, too, and their repetitions are not counted
 sampler predicts costs from the measurements of 100 random cells, whose accuracy it does not
 look up, and learns from the costs of those evaluated. A figure is the hypervolume of what was
 evaluated, by measured values, over that of the exact front: accuracy and logarithms of costs,
-below the worst value that any cell has in each. With ``--json OUT`` runs that OUT holds already are not repeated.
+below the worst value that any cell has in each. With ``--json OUT`` runs that OUT holds already
+are not repeated.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ class GuidedProposals:
 
         Returns:
             Shape ``(<= 2 n, d)``: canonical rows that no trial has. Those that exceed a limit
-            least, where none is found that meets them all.
+            least, where none is found that meets them all; none where all are taken.
         """
         if len(history.rows) < START:
             return self._spread(history, n, rng)
@@ -93,6 +93,8 @@ class GuidedProposals:
             known[np.arange(k, len(known))],
         )
         free = self._pool(history.taken, rng)
+        if not len(free):
+            return free.rows
         predicted = np.concatenate([evaluations.candidates.costs.values, free.costs.values])
         scale = self._scale or LossScale.of_values(history.values, predicted, self._signs)
         outlook = Outlook(evaluations, scale, self._noise_std)

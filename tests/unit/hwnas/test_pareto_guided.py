@@ -1,0 +1,294 @@
+"""The guided sampler: alone in an Optuna study, on spaces small enough to know the truth."""
+
+from collections.abc import Callable, Iterator, Mapping
+from itertools import product
+
+import moocore
+import numpy as np
+import optuna
+import pytest
+from numpy.typing import NDArray
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.study import Study
+from optuna.trial import TrialState
+
+from hwnas.samplers.candidate_costs import CandidateCosts
+from hwnas.samplers.pareto_guided import ParetoGuidedSampler
+
+Rows = NDArray[np.intp]
+Array = NDArray[np.float64]
+Parameters = Mapping[str, BaseDistribution]
+
+SPACE: dict[str, BaseDistribution] = {
+    "width": IntDistribution(8, 40, step=8),
+    "depth": IntDistribution(1, 5),
+    "kernel": CategoricalDistribution([3, 5, 7]),
+    "residual": CategoricalDistribution([False, True]),
+}
+SIZES = (5, 5, 3, 2)
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    yield
+    optuna.logging.set_verbosity(verbosity)
+
+
+def accuracy(rows: Rows) -> Array:
+    """A law with an interaction and diminishing returns."""
+    width, depth, kernel, residual = rows.T
+    return np.asarray(1 - 0.5 * np.exp(-0.3 * width - 0.2 * depth - 0.1 * kernel * residual))
+
+
+def latency_s(rows: Rows) -> Array:
+    width, depth, kernel, residual = rows.T
+    return np.asarray(1e-3 * (1 + width) * (1 + depth) * (1 + 0.3 * kernel) + 1e-4 * residual)
+
+
+def costs(rows: Rows) -> CandidateCosts:
+    values = np.column_stack([np.full(len(rows), np.nan), latency_s(rows)])
+    return CandidateCosts(values, np.where(np.isnan(values), np.nan, 0.0), np.zeros(len(rows)))
+
+
+def row_of(parameters: Mapping[str, object]) -> tuple[int, ...]:
+    width, depth = parameters["width"], parameters["depth"]
+    assert isinstance(width, int) and isinstance(depth, int)
+    kernel, residual = parameters["kernel"], parameters["residual"]
+    return (width // 8 - 1, depth - 1, [3, 5, 7].index(kernel), int(bool(residual)))  # type: ignore[arg-type]
+
+
+def values_of(parameters: Mapping[str, object]) -> list[float]:
+    row = np.array([row_of(parameters)])
+    return [float(accuracy(row)[0]), float(latency_s(row)[0])]
+
+
+def guided(seed: int = 0, space: Parameters = SPACE, **settings: object) -> ParetoGuidedSampler:
+    settings.setdefault("batch", 10)  # larger blocks are quicker tests
+    return ParetoGuidedSampler(distributions=space, seed=seed, **settings)  # type: ignore[arg-type]
+
+
+def study_of(sampler: BaseSampler, storage: optuna.storages.BaseStorage | None = None) -> Study:
+    return optuna.create_study(
+        study_name="study",
+        storage=storage,
+        directions=["maximize", "minimize"],
+        sampler=sampler,
+        load_if_exists=True,
+    )
+
+
+def run(study: Study, n: int) -> list[tuple[int, ...]]:
+    for _ in range(n):
+        trial = study.ask(dict(SPACE))
+        study.tell(trial, values_of(trial.params))
+    return [row_of(trial.params) for trial in study.get_trials(deepcopy=False)]
+
+
+def all_rows() -> Rows:
+    return np.array(list(product(*map(range, SIZES))))
+
+
+def losses(rows: Rows) -> Array:
+    return np.column_stack([-accuracy(rows), np.log(latency_s(rows))])
+
+
+def hypervolume_ratio(rows: Rows) -> float:
+    everything = losses(all_rows())
+    low, high = everything.min(axis=0), everything.max(axis=0)
+    found, exact = (
+        moocore.hypervolume((part - low) / (high - low), ref=np.ones(2))
+        for part in (losses(rows), everything)
+    )
+    return float(found / exact)
+
+
+def test_no_trial_repeats_another_until_the_space_is_exhausted() -> None:
+    study = study_of(guided(costs=costs, batch=40))
+    n = int(np.prod(SIZES))
+    rows = run(study, n)
+    assert len(set(rows)) == n
+    # then any candidate will do
+    assert set(run(study, 3)) == set(rows)
+
+
+@pytest.mark.parametrize("predicted", [True, False])
+def test_the_front_is_found_with_fewer_evaluations_than_by_chance(predicted: bool) -> None:
+    n, seeds = 30, range(4)
+    settings = {"costs": costs} if predicted else {}
+    own = [hypervolume_ratio(np.array(run(study_of(guided(s, **settings)), n))) for s in seeds]
+    drawn = [hypervolume_ratio(np.array(run(study_of(RandomSampler(s)), 2 * n))) for s in seeds]
+    # with half as many evaluations; the ratio is 1 where all of the front is found
+    assert np.mean(own) > np.mean(drawn)
+    assert np.mean(own) > 0.98
+
+
+def test_an_interrupted_study_goes_on_as_if_it_had_not_been() -> None:
+    whole = run(study_of(guided(costs=costs)), 33)
+    storage = optuna.storages.InMemoryStorage()
+    for n in (3, 12, 10, 8):
+        # another sampler each time, as after a restart
+        rows = run(study_of(guided(costs=costs), storage), n)
+    assert rows == whole
+
+
+def test_another_seed_proposes_others() -> None:
+    assert run(study_of(guided(0, costs=costs)), 12) != run(study_of(guided(1, costs=costs)), 12)
+
+
+def test_workers_on_one_storage_are_asked_to_do_different_things() -> None:
+    storage = optuna.storages.InMemoryStorage()
+    workers = [study_of(guided(costs=costs), storage) for _ in range(4)]
+    rows = []
+    for _ in range(10):
+        trials = [worker.ask(dict(SPACE)) for worker in workers]
+        rows += [row_of(trial.params) for trial in trials]
+        # the first one asked never ends
+        for worker, trial in list(zip(workers, trials, strict=True))[1:]:
+            worker.tell(trial, values_of(trial.params))
+    assert len(set(rows)) == len(rows) == 40
+
+
+def test_enqueued_trials_are_never_proposed_again() -> None:
+    study = study_of(guided(costs=costs))
+    queued = {"width": 8, "depth": 1, "kernel": 3, "residual": False}
+    run(study, 11)
+    study.enqueue_trial(queued)
+    rows = run(study, 40)
+    assert len(set(rows)) == len(rows)
+    assert row_of(queued) in rows
+
+
+def test_what_failed_or_was_pruned_is_not_proposed_again() -> None:
+    study = study_of(guided(costs=costs))
+    rows = []
+    for number in range(60):
+        trial = study.ask(dict(SPACE))
+        rows.append(row_of(trial.params))
+        state = [TrialState.FAIL, TrialState.PRUNED, TrialState.COMPLETE][number % 3]
+        complete = state == TrialState.COMPLETE
+        study.tell(trial, values_of(trial.params) if complete else None, state=state)
+    assert len(set(rows)) == 60
+
+
+def test_candidates_beyond_a_hard_limit_are_not_proposed() -> None:
+    def limited(rows: Rows) -> CandidateCosts:
+        known = costs(rows)
+        return CandidateCosts(known.values, known.log_stds, latency_s(rows) / 5e-3 - 1)
+
+    feasible = {tuple(row) for row in all_rows().tolist() if latency_s(np.array([row]))[0] <= 5e-3}
+    rows = run(study_of(guided(costs=limited, batch=20)), len(feasible))
+    assert set(rows) == feasible
+
+
+def test_infeasible_trials_do_not_count_as_reached() -> None:
+    def best_beyond(limit_s: float) -> float:
+        """Share of proposals that are at least as good as the best one told, but in vain."""
+        study = study_of(guided(costs=costs))
+        for _ in range(40):
+            trial = study.ask(dict(SPACE))
+            values = values_of(trial.params)
+            trial.set_constraint("latency", values[1] / limit_s - 1)
+            study.tell(trial, values)
+        trials = study.get_trials(deepcopy=False)
+        feasible = [row_of(t.params) for t in trials if t.constraints["latency"] <= 0]
+        return hypervolume_ratio(np.array(feasible))
+
+    allowed = np.array([row for row in all_rows() if latency_s(row[None])[0] <= 8e-3])
+    # a point that is told to be infeasible dominates nothing: the feasible ones are found, too
+    assert best_beyond(8e-3) > 0.95 * hypervolume_ratio(allowed)
+
+
+def test_candidates_that_differ_in_choices_without_effect_are_tried_once() -> None:
+    def canonical(rows: Rows) -> Rows:
+        # the kernel matters only with a residual connection
+        return np.where((np.arange(4) == 2) & (rows[:, 3:] == 0), 0, rows)
+
+    distinct = {tuple(row) for row in canonical(all_rows()).tolist()}
+    rows = run(study_of(guided(costs=costs, canonicalize=canonical, batch=30)), len(distinct))
+    assert set(rows) == distinct
+
+
+def test_features_that_foretell_are_used_and_others_do_no_harm() -> None:
+    def hidden(rows: Rows) -> Array:
+        return np.sin(7.0 * rows @ np.array([1.0, 2.3, 3.1, 0.7]))
+
+    def told(study: Study) -> float:
+        for _ in range(40):
+            trial = study.ask(dict(SPACE))
+            row = np.array([row_of(trial.params)])
+            study.tell(trial, [float(hidden(row)[0]), float(latency_s(row)[0])])
+        rows = np.array([row_of(t.params) for t in study.get_trials(deepcopy=False)])
+        points = np.column_stack([1 - hidden(rows), latency_s(rows) * 10])
+        return float(moocore.hypervolume(points, ref=np.array([2.0, 1.0])))
+
+    noise = np.random.default_rng(0).normal(size=(5, 5, 3, 2))
+
+    def useless(rows: Rows) -> Array:
+        return np.asarray(noise[tuple(rows.T)][:, None])
+
+    reached: dict[str, float] = {}
+    hooks: dict[str, Callable[[Rows], Array] | None] = {
+        "none": None,
+        "useless": useless,
+        "telling": lambda rows: hidden(rows)[:, None],
+    }
+    for name, refine in hooks.items():
+        studies = [study_of(guided(seed, costs=costs, refine=refine)) for seed in range(2)]
+        reached[name] = float(np.mean([told(study) for study in studies]))
+    # the law looks like noise to all other features
+    assert reached["telling"] > reached["none"]
+    # two seeds of a search that knows nothing differ by as much
+    assert reached["useless"] == pytest.approx(reached["none"], rel=0.1)
+
+
+def test_a_large_space_is_searched_by_evolution() -> None:
+    large: dict[str, BaseDistribution] = {f"x{i}": IntDistribution(0, 7) for i in range(10)}
+
+    def positions(study: Study) -> list[Rows]:
+        for _ in range(40):
+            trial = study.ask(large)
+            x = np.array(list(trial.params.values()))
+            study.tell(trial, [float(np.sqrt(x).sum()), float(np.exp(x / 4).sum())])
+        return [np.array(list(t.params.values())) for t in study.get_trials(deepcopy=False)]
+
+    def spread_of(sampler: BaseSampler) -> float:
+        x = np.array(positions(study_of(sampler)))
+        assert len({row.tobytes() for row in x}) == 40
+        points = np.column_stack([-np.sqrt(x).sum(axis=1) / 27, np.exp(x / 4).sum(axis=1) / 58])
+        return float(moocore.hypervolume(points, ref=np.array([0.0, 1.0])))
+
+    assert spread_of(guided(space=large)) > spread_of(RandomSampler(0)) * 1.2
+
+
+def test_parameters_outside_the_space_are_drawn_from_the_seed() -> None:
+    drawn = []
+    for _ in range(2):
+        study = study_of(guided(costs=costs))
+        trial = study.ask(dict(SPACE))
+        drawn.append(trial.suggest_float("rate", 0.0, 1.0))
+    assert drawn[0] == drawn[1]
+
+
+def test_a_float_parameter_is_refused_in_one_line() -> None:
+    with pytest.raises(ValueError, match="rate: wanted a categorical or an integer") as refused:
+        guided(space={"rate": FloatDistribution(0, 1)})
+    assert "\n" not in str(refused.value)
+
+
+def test_it_works_with_optimize_and_one_objective() -> None:
+    space: dict[str, BaseDistribution] = {f"x{i}": IntDistribution(0, 9) for i in range(3)}
+    study = optuna.create_study(sampler=guided(space=space))
+    study.optimize(
+        lambda trial: sum((trial.suggest_int(f"x{i}", 0, 9) - 6) ** 2 for i in range(3)),
+        n_trials=40,
+    )
+    # 1 of 1,000; by chance 40 trials find one as good with probability 0.04
+    assert study.best_value == 0
