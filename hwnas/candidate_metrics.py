@@ -14,7 +14,7 @@ from hwnas.costs import ArchitectureCosts
 from hwnas.early_exit import expected_cost
 from hwnas.front import Candidate, Deployment, Metric
 from hwnas.product_config import ProductConfig
-from hwnas.shared_study import Evaluated
+from hwnas.study import Evaluated
 from latency_predictors import MeasuredArchitecture
 from latency_predictors.tail import path_p99_s, worst_p99_bound_s
 from search_spaces import SearchSpace, Stage, total_macs, total_params

@@ -25,7 +25,7 @@ from hwnas.objectives import Constraint
 from hwnas.pareto import is_non_dominated
 from hwnas.retraining import correct_on_test, next_finalists, retrain
 from hwnas.search_context import SearchContext
-from hwnas.shared_study import Evaluated
+from hwnas.study import Evaluated
 from hwnas.training_pool import TrainingPool
 from latency_predictors import MeasuredArchitecture, measure_network
 from latency_predictors.records import MeasurementRecords

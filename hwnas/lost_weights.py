@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from hwnas.candidate_training import TrainingTask
 from hwnas.search_context import SearchContext
-from hwnas.shared_study import Evaluated
+from hwnas.study import Evaluated
 from hwnas.training_pool import TrainingPool
 from targets import write_atomically
 

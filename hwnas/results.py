@@ -16,7 +16,7 @@ from hwnas.predictor_store import CALIBRATION_PHASE, PREDICTOR_FILE, RECORDS_FIL
 from hwnas.run_folder import SCHEMA_VERSION
 from hwnas.search_context import SearchContext
 from hwnas.selection_bias import validation_optimism
-from hwnas.shared_study import Evaluated
+from hwnas.study import Evaluated
 from latency_predictors import MeasuredArchitecture, agreement, fit_predictors
 from latency_predictors.records import MeasurementRecords
 from latency_predictors.target_predictors import TargetPredictors

@@ -16,7 +16,7 @@ from hwnas.scorers.reseeded import ReseededTraining
 from hwnas.scorers.training_free import TRAINING_FREE
 from hwnas.scoring_ladder import choose_ladder, ladder_lines
 from hwnas.search_samplers import CandidateFilter
-from hwnas.shared_study import Evaluated, SearchStudy
+from hwnas.study import Evaluated, SearchStudy
 from search_spaces.encoding import encode
 
 LADDER = "ladder"

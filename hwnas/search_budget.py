@@ -11,9 +11,9 @@ from hwnas.compute_energy import Spending, Spent
 from hwnas.config import ExperimentConfig
 from hwnas.objectives import Constraint
 from hwnas.search_plan import SearchPlan
-from hwnas.shared_study import SearchStudy
 from hwnas.stop_config import StopConfig
 from hwnas.stopping import HypervolumeHistory, stop_reason
+from hwnas.study import SearchStudy
 
 BUDGET = "budget"
 """Key under which a study's budget is announced."""

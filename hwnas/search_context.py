@@ -13,7 +13,7 @@ from hwnas.pareto import ObjectiveScale
 from hwnas.progress import ProgressReporter
 from hwnas.run_folder import RunFolder
 from hwnas.search_plan import SearchPlan
-from hwnas.shared_study import SearchStudy
+from hwnas.study import SearchStudy
 from search_spaces import SearchSpace
 from targets import Target
 

@@ -16,7 +16,7 @@ from hwnas.feasibility import find_feasible
 from hwnas.run_folder import RunFolder
 from hwnas.search_plan import SearchPlan, derived_seed
 from hwnas.search_samplers import CandidateFilter, sampler_of
-from hwnas.shared_study import SearchStudy
+from hwnas.study import SearchStudy
 from search_spaces import Architecture, SearchSpace
 
 if TYPE_CHECKING:

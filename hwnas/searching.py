@@ -36,9 +36,9 @@ from hwnas.search_budget import BUDGET, STOPPED, Budget
 from hwnas.search_context import SearchContext
 from hwnas.search_plan import PLAN, RUN_FOLDER, SearchPlan
 from hwnas.search_study import open_study, storage_url
-from hwnas.shared_study import SearchStudy
 from hwnas.spaces import create_space
 from hwnas.storages import open_storage
+from hwnas.study import SearchStudy
 from hwnas.study_store import read_description
 from hwnas.target_checking import open_target
 from hwnas.training_pool import TrainingPool

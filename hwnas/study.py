@@ -1,46 +1,63 @@
-"""The Optuna study of a search: proposes, records and resumes. Optuna appears only here."""
+"""The study of a search, shared by any number of workers: proposes, records and resumes."""
 
 from __future__ import annotations
 
 import json
-import logging
-import warnings
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self
 
-import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
-from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.storages import BaseStorage
+from optuna.trial import TrialState
 
-from hwnas.config import SamplerName
+from hwnas.claims import Claims
 from hwnas.costs import ArchitectureCosts
 from hwnas.objectives import Constraint, Objective
-from hwnas.study_journal import StudyJournal
-from search_spaces import Architecture, Choice, SearchSpace
+from hwnas.parameter_space import ParameterSpace
+from hwnas.proposing import Proposer
+from hwnas.sampler_mirror import SamplerFactory, SamplerMirror
+from hwnas.study_store import StudyStore
+from hwnas.study_view import Evaluation, Status, StudyView
+from hwnas.trial_record import (
+    FAILURE,
+    OUTCOME,
+    RESULT,
+    RUNG,
+    VIOLATIONS,
+    TrialContent,
+    TrialRecord,
+    new_token,
+)
+from hwnas.worker_process import WorkerProcess
+from search_spaces import Architecture, SearchSpace
 
-_ARCHITECTURE = "architecture"
-_RESULT = "result"
-_FAILURE = "failure"
-_DUPLICATE_OF = "duplicate_of"
-# asks in a row that yield no new feasible architecture before the sampler is overruled
-_PATIENCE = 30
-_POPULATION = 20
+_QUEUE = "queue"
 
 Predict = Callable[[Sequence[Architecture]], Sequence[ArchitectureCosts]]
 
 
+class SpaceExhaustedError(Exception):
+    """Every feasible architecture that can be found has been evaluated."""
+
+
 @dataclass(frozen=True)
 class Proposal:
-    """An architecture to train: the limits are met, and it was never trained before."""
+    """An architecture for this worker to evaluate: the limits are met, and it is new.
+
+    Args:
+        number: How many were proposed before it; seeds derive from it. An evaluation that
+            another worker takes up keeps its number.
+        architecture: What to evaluate.
+        costs: Predicted.
+        trial_id: Of its trial in the storage.
+    """
 
     number: int
     architecture: Architecture
     costs: ArchitectureCosts
+    trial_id: int
 
 
 @dataclass(frozen=True)
@@ -48,7 +65,7 @@ class Evaluated:
     """A trained architecture with its objective values.
 
     Args:
-        number: Trial number.
+        number: Of its proposal.
         architecture: What was trained.
         values: One per objective, SI units.
         result: JSON-ready outcome of the training.
@@ -60,102 +77,162 @@ class Evaluated:
     result: Mapping[str, Any]
 
 
-class SearchStudy:
-    """Ask-and-tell over a journal file: every trial is on disk before the next begins.
-
-    All dimensions of the space form one fixed Optuna space, whatever is active,
-    since samplers treat a parameter that some trial lacks as unknown for ever.
-    Limits are checked before training: an infeasible proposal is told as pruned
-    with its violations, and a repeated architecture as complete with the values
-    already known. The sampler's randomness derives from the seed and the trial
-    number, so a resumed study continues as if it had never stopped.
+@dataclass(frozen=True)
+class Ending:
+    """An evaluation that was begun and has ended: complete, stopped early, or failed.
 
     Args:
-        journal: Journal file, made where there is none.
+        values: One per objective; ``None`` where it is not complete.
+        violations: Of the limits that only training could judge.
+        result: JSON-ready outcome, where there is one.
+    """
+
+    values: tuple[float, ...] | None
+    violations: Mapping[str, float]
+    result: Mapping[str, Any] | None
+
+
+class SearchStudy:
+    """One worker's hold on a study in a storage that all workers of a search share.
+
+    Workers are equal and know each other by the storage only. An architecture is claimed
+    by writing, then reading: whoever finds an earlier claim of the same one gives its own
+    back. With one worker, proposals depend on the seed alone, whatever is interrupted.
+
+    A stored trial holds one attribute with all that was proposed, another with what came
+    of it, and the values; samplers see a mirror of it in memory (`SamplerMirror`).
+
+    Close it, or use it in a ``with`` block: what is being evaluated then is given to the
+    others at once, instead of when its lease has run out.
+
+    Args:
+        storage: Of `hwnas.storages.open_storage`.
         space: Search space.
         objectives: What to optimize.
         constraints: Limits on predicted costs.
         predict: Costs of architectures.
-        sampler: Which of Optuna's samplers proposes.
-        seed: Of the sampler.
+        sampler: Makes the sampler of a trial from its number.
         reserve: Feasible architectures to fall back on when the sampler finds none.
+        worker: Name of this worker, for people.
+        name: Of the study in the storage.
+        lease_s: A worker not heard of for so long is taken for dead.
+        patience_s: How long the storage may be away.
+
+    Raises:
+        UnreachableError: By every method, if the storage is away for longer.
     """
 
     def __init__(
         self,
-        journal: Path,
+        storage: BaseStorage,
         space: SearchSpace,
         objectives: Sequence[Objective],
         constraints: Sequence[Constraint],
         predict: Predict,
-        sampler: SamplerName,
-        seed: int,
-        reserve: Sequence[Architecture],
+        sampler: SamplerFactory,
+        reserve: Sequence[Architecture] = (),
+        *,
+        worker: str,
+        name: str = "search",
+        lease_s: float = 60.0,
+        patience_s: float = 300.0,
     ) -> None:
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        logging.getLogger("optuna").setLevel(logging.ERROR)
-        self._space = space
         self._objectives = tuple(objectives)
-        self._constraints = tuple(constraints)
         self._predict = predict
-        self._sampler = sampler
-        self._seed = seed
-        self._reserve = list(reserve)
-        self._distributions = {
-            name: _distribution(choices) for name, choices in space.dimensions.items()
-        }
-        self._journal = StudyJournal(journal)
-        self._study = optuna.create_study(
-            study_name="search",
-            storage=self._journal.storage,
-            directions=[o.direction for o in objectives],
-            load_if_exists=True,
+        self._author = (worker, WorkerProcess.current())
+        directions = [objective.direction for objective in objectives]
+        self._store = StudyStore(storage, name, patience_s)
+        self._store.open(directions)
+        self._view = StudyView()
+        parameters = ParameterSpace(space)
+        self._mirror = SamplerMirror(parameters, directions, sampler)
+        self._claims = Claims(self._store, self._view, self._mirror, lease_s)
+        self._proposer = Proposer(
+            self._view, self._mirror, parameters, constraints, self._costs, reserve
         )
-        self._numbers = self._trained_before()
+        self._queue: list[Architecture] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back what this worker has not finished, and renew no more leases."""
+        self._claims.close()
+
+    @property
+    def mirror(self) -> optuna.Study:
+        """What samplers see: an Optuna study in memory, as of the last call; also for plots."""
+        return self._mirror.study
+
+    def describe(self, key: str, text: str) -> None:
+        """Store a text with the study; does nothing if there is one of this key.
+
+        Workers that know nothing but the storage read it by `read_description`.
+        """
+        self._store.describe(key, text)
+
+    def description(self, key: str) -> str | None:
+        """Return a text stored with the study; ``None`` where there is none."""
+        return self._store.description(key)
+
+    def announce(self, key: str, text: str) -> None:
+        """Store a short text for all workers, in place of an earlier one."""
+        self._store.announce(key, text)
+
+    def announcement(self, key: str) -> str | None:
+        """Return what was announced last; ``None`` where nothing was."""
+        return self._store.announcement(key)
 
     def enqueue(self, architectures: Sequence[Architecture]) -> None:
-        """Queue architectures to be proposed first; does nothing in a resumed study."""
-        if self._trials():
-            return
-        with self._journal.whole():
-            for arch in architectures:
-                self._study.enqueue_trial(self._to_parameters(arch))
+        """Have architectures proposed first; does nothing where some were enqueued before.
 
-    def pending(self) -> list[Proposal]:
-        """Return proposals that a killed process left unfinished, to be trained now."""
-        proposals = []
-        for trial in self._trials(TrialState.RUNNING):
-            arch = _architecture(trial)
-            # alone, as when it was asked: a sum over a batch may round differently
-            proposals.append(Proposal(trial.number, arch, self._predict([arch])[0]))
-        return proposals
-
-    def propose(self, n: int) -> list[Proposal]:
-        """Ask until ``n`` new feasible architectures are found; fewer at the space's end.
-
-        A batch is proposed whole or not at all, so that a resumed study asks
-        with the same knowledge as one that never stopped.
+        To be called before other workers join.
         """
-        with self._journal.whole():
-            return self._propose(n)
+        self._store.describe(_QUEUE, json.dumps([a.to_dict() for a in architectures]))
 
-    def _propose(self, n: int) -> list[Proposal]:
-        proposals: list[Proposal] = []
-        misses = 0
-        while len(proposals) < n:
-            if misses >= _PATIENCE:
-                fallback = self._unseen_reserve()
-                if fallback is None:
-                    break
-                self._study.enqueue_trial(self._to_parameters(fallback))
-                misses = 0
-            proposal = self._ask()
-            if proposal is None:
-                misses += 1
+    def claim(self, wanted: int) -> Proposal | None:
+        """Return an architecture for this worker to evaluate next.
+
+        What a dead worker left comes first, then what was enqueued, then what the sampler
+        proposes.
+
+        Args:
+            wanted: How many complete evaluations the study is to have.
+
+        Returns:
+            ``None`` if so many are complete or running elsewhere. Those may yet fail: ask
+            again until ``counts()["evaluated"]`` says that all are complete.
+
+        Raises:
+            SpaceExhaustedError: If nothing runs and no new feasible architecture is found.
+        """
+        lost: Evaluation | None = None
+        while True:
+            self._claims.reap()
+            if self._view.complete + len(self._view.running()) >= wanted:
+                return None
+            if abandoned := self._view.abandoned():
+                content = TrialContent(retry_of=abandoned[0].number)
+            elif (proposed := self._proposer.next(self._queued(), lost)) is not None:
+                content = proposed
+            elif self._view.running():
+                return None
             else:
-                proposals.append(proposal)
-                misses = 0
-        return proposals
+                raise SpaceExhaustedError
+            state = TrialState.PRUNED if content.is_miss else TrialState.RUNNING
+            attempt = self._claims.record(TrialRecord(new_token(), *self._author, content), state)
+            evaluation = self._view.evaluations[attempt.number]
+            lost = None
+            if state == TrialState.RUNNING:
+                if self._claims.keeps(evaluation, attempt, wanted):
+                    costs = self._costs(evaluation.architecture)
+                    return Proposal(
+                        evaluation.number, evaluation.architecture, costs, attempt.trial_id
+                    )
+                lost = evaluation if attempt is evaluation.attempts[0] else None
 
     def complete(
         self,
@@ -163,7 +240,7 @@ class SearchStudy:
         values: Sequence[float],
         result: Mapping[str, Any],
         violations: Mapping[str, float] | None = None,
-    ) -> None:
+    ) -> bool:
         """Record a trained architecture.
 
         Args:
@@ -171,144 +248,108 @@ class SearchStudy:
             values: One per objective.
             result: JSON-ready outcome.
             violations: Of the limits that only training could judge.
-        """
-        with self._journal.whole():
-            trial = self._trial(proposal.number)
-            _set_constraints(trial, violations or {})
-            trial.set_user_attr(_RESULT, json.dumps(result))
-            self._study.tell(proposal.number, list(values))
 
-    def fail(self, proposal: Proposal, reason: str) -> None:
-        """Record that training failed, with the reason."""
-        self._trial(proposal.number).set_user_attr(_FAILURE, reason)
-        self._study.tell(proposal.number, state=TrialState.FAIL)
+        Returns:
+            ``False`` if this worker had been taken for dead, and the result is discarded.
+
+        Raises:
+            ValueError: For another number of values, or one that is not finite.
+        """
+        if len(values) != len(self._objectives) or not all(map(math.isfinite, values)):
+            raise ValueError(f"wanted {len(self._objectives)} finite values. Got {list(values)}.")
+        outcome = {RESULT: result, VIOLATIONS: violations or {}}
+        return self._end(proposal, outcome, TrialState.COMPLETE, values)
+
+    def prune(self, proposal: Proposal, reason: str, result: Mapping[str, Any]) -> bool:
+        """Record that an evaluation was stopped early; returns as `complete` does."""
+        return self._end(proposal, {RESULT: result, "stopped": reason}, TrialState.PRUNED)
+
+    def fail(
+        self, proposal: Proposal, reason: str, result: Mapping[str, Any] | None = None
+    ) -> bool:
+        """Record that training failed, with the reason; returns as `complete` does."""
+        return self._end(proposal, {RESULT: result, FAILURE: reason}, TrialState.FAIL)
+
+    def report_rung(self, proposal: Proposal, rung: int, values: Sequence[float]) -> None:
+        """Store what an evaluation has reached at a rung of successive halving."""
+        self._store.write(proposal.trial_id, f"{RUNG}{rung}", list(values))
+
+    def rung_values(self, rung: int) -> dict[int, tuple[float, ...]]:
+        """Return what every evaluation reached at a rung, by number."""
+        self._claims.sync()
+        return dict(self._view.rungs.get(rung, {}))
 
     def evaluated(self) -> list[Evaluated]:
-        """Return trained architectures in trial order, each once."""
+        """Return trained architectures by number, each once."""
+        self._claims.sync()
         return [
             Evaluated(
-                trial.number,
-                _architecture(trial),
-                tuple(trial.values),
-                json.loads(trial.user_attrs[_RESULT]),
+                evaluation.number,
+                evaluation.architecture,
+                evaluation.current.values or (),
+                evaluation.current.outcome[RESULT],
             )
-            for trial in self._trials(TrialState.COMPLETE)
-            if _DUPLICATE_OF not in trial.user_attrs
+            for evaluation in self._view.evaluations
+            if evaluation.status == Status.COMPLETE
+        ]
+
+    def endings(self, start: int = 0) -> list[Ending]:
+        """Return all that ended, in the order in which this object learned of it.
+
+        Args:
+            start: How many to leave out: those known from an earlier call.
+        """
+        self._claims.sync()
+        ended = [evaluation.current for evaluation in self._view.ended[start:]]
+        return [
+            Ending(a.values, a.outcome.get(VIOLATIONS, {}), a.outcome.get(RESULT)) for a in ended
         ]
 
     def failures(self) -> list[str]:
-        """Return why trainings failed, in trial order."""
-        return [t.user_attrs[_FAILURE] for t in self._trials() if _FAILURE in t.user_attrs]
+        """Return why evaluations failed, by number."""
+        self._claims.sync()
+        failed = (e for e in self._view.evaluations if e.status == Status.FAILED)
+        return [evaluation.failure or "" for evaluation in failed]
 
     def counts(self) -> dict[str, int]:
-        """Return how many trials were evaluated, infeasible, repeated and failed."""
-        trials = self._trials()
-        repeated = sum(_DUPLICATE_OF in t.user_attrs for t in trials)
-        complete = sum(t.state == TrialState.COMPLETE for t in trials)
-        pruned = sum(t.state == TrialState.PRUNED for t in trials)
-        repeated_pruned = sum(
-            t.state == TrialState.PRUNED and _DUPLICATE_OF in t.user_attrs for t in trials
-        )
+        """Return how many proposals were evaluated, infeasible and so on.
+
+        Keys: ``evaluated``, ``infeasible``, ``repeated``, ``failed``, ``stopped`` early,
+        ``running``.
+        """
+        self._claims.sync()
         return {
-            "evaluated": complete - (repeated - repeated_pruned),
-            "infeasible": pruned - repeated_pruned,
-            "repeated": repeated,
-            "failed": len(self.failures()),
+            "evaluated": self._view.complete,
+            "infeasible": self._view.counts[Status.INFEASIBLE],
+            "repeated": self._view.counts[Status.REPEATED],
+            "failed": self._view.counts[Status.FAILED],
+            "stopped": self._view.counts[Status.STOPPED],
+            "running": self._view.counts[Status.RUNNING],
         }
 
-    def _ask(self) -> Proposal | None:
-        self._study.sampler = self._make_sampler(len(self._trials()))
-        trial = self._study.ask(self._distributions)
-        arch = self._from_parameters(trial.params)
-        trial.set_user_attr(_ARCHITECTURE, json.dumps(arch.to_dict()))
-        costs = self._predict([arch])[0]
-        violations = costs.violations(self._constraints)
-        if any(v > 0 for v in violations.values()):
-            self._prune(trial, violations)
-            return None
-        if (number := self._numbers.get(arch.arch_id)) is not None:
-            trial.set_user_attr(_DUPLICATE_OF, number)
-            earlier = self._trials()[number]
-            if earlier.state == TrialState.COMPLETE:
-                _set_constraints(trial, earlier.constraints)
-                self._study.tell(trial, earlier.values)
-            else:
-                self._prune(trial, violations)
-            return None
-        # a constraint can be set once: those that the exits decide come with the training
-        settled = [c.name for c in self._constraints if c.is_known_before_training]
-        _set_constraints(trial, {name: violations[name] for name in settled})
-        self._numbers[arch.arch_id] = trial.number
-        return Proposal(trial.number, arch, costs)
+    def _costs(self, architecture: Architecture) -> ArchitectureCosts:
+        # alone, even if others are asked for: a sum over a batch may round differently
+        return self._predict([architecture])[0]
 
-    def _prune(self, trial: Trial, violations: Mapping[str, float]) -> None:
-        _set_constraints(trial, violations)
-        self._study.tell(trial, state=TrialState.PRUNED)
+    def _queued(self) -> list[Architecture]:
+        if self._queue is None:
+            stored = json.loads(self._store.description(_QUEUE) or "[]")
+            self._queue = [Architecture.from_dict(data) for data in stored]
+        return self._queue
 
-    def _trained_before(self) -> dict[str, int]:
-        """Return the trial number of each architecture that was or is being trained."""
-        numbers: dict[str, int] = {}
-        for trial in self._trials():
-            trained = trial.state in (TrialState.COMPLETE, TrialState.RUNNING) or (
-                _FAILURE in trial.user_attrs
-            )
-            if trained and _ARCHITECTURE in trial.user_attrs:
-                numbers.setdefault(_architecture(trial).arch_id, trial.number)
-        return numbers
-
-    def _unseen_reserve(self) -> Architecture | None:
-        while self._reserve:
-            arch = self._reserve.pop(0)
-            if arch.arch_id not in self._numbers:
-                return arch
-        return None
-
-    def _make_sampler(self, number: int) -> BaseSampler:
-        seed = int(np.random.SeedSequence([self._seed, number]).generate_state(1)[0])
-        if self._sampler == "random":
-            return RandomSampler(seed=seed)
-        if self._sampler == "nsga2":
-            return NSGAIISampler(population_size=_POPULATION, seed=seed)
-        if self._sampler == "nsga3":
-            with warnings.catch_warnings():
-                # its interface may change, says Optuna; its major version is pinned here
-                warnings.simplefilter("ignore", ExperimentalWarning)
-                return NSGAIIISampler(population_size=_POPULATION, seed=seed)
-        return TPESampler(seed=seed, multivariate=True)
-
-    def _to_parameters(self, arch: Architecture) -> dict[str, Any]:
-        parameters: dict[str, Any] = {}
-        for name, value in arch.choices:
-            choices = self._space.dimensions[name]
-            ordered = isinstance(self._distributions[name], IntDistribution)
-            parameters[name] = choices.index(value) if ordered else value
-        return parameters
-
-    def _from_parameters(self, parameters: Mapping[str, Any]) -> Architecture:
-        choices: dict[str, Choice] = {}
-        for name, value in parameters.items():
-            ordered = isinstance(self._distributions[name], IntDistribution)
-            choices[name] = self._space.dimensions[name][value] if ordered else value
-        return self._space.canonicalize(choices)
-
-    def _trial(self, number: int) -> Trial:
-        return Trial(self._study, self._trials()[number]._trial_id)
-
-    def _trials(self, *states: TrialState) -> list[FrozenTrial]:
-        return self._study.get_trials(deepcopy=False, states=states or None)
-
-
-def _distribution(choices: Sequence[Choice]) -> BaseDistribution:
-    # numbers are ordered: an index tells the sampler which are neighbours
-    if all(isinstance(choice, int | float) for choice in choices):
-        return IntDistribution(0, len(choices) - 1)
-    return CategoricalDistribution(list(choices))
-
-
-def _set_constraints(trial: Trial, violations: Mapping[str, float]) -> None:
-    for name, violation in violations.items():
-        trial.set_constraint(name, violation)
-
-
-def _architecture(trial: FrozenTrial) -> Architecture:
-    return Architecture.from_dict(json.loads(cast(str, trial.user_attrs[_ARCHITECTURE])))
+    def _end(
+        self,
+        proposal: Proposal,
+        outcome: Mapping[str, Any],
+        state: TrialState,
+        values: Sequence[float] | None = None,
+    ) -> bool:
+        written = self._store.write(proposal.trial_id, OUTCOME, outcome)
+        ended = written and self._store.finish(proposal.trial_id, state, values)
+        self._claims.release(proposal.trial_id)
+        if not ended:
+            # by another worker, or by a call whose answer was lost
+            self._claims.sync()
+            current = self._view.evaluations[proposal.number].current
+            ended = current.trial_id == proposal.trial_id and current.state == state
+        return ended

@@ -25,9 +25,9 @@ from hwnas.search_budget import SPENDING, STOPPED, Accounts
 from hwnas.search_plan import PLAN, RUN_FOLDER, SearchPlan
 from hwnas.search_samplers import CandidateFilter
 from hwnas.search_study import location_of, open_study
-from hwnas.shared_study import Proposal, SearchStudy, SpaceExhaustedError
 from hwnas.spaces import create_space
 from hwnas.storages import open_storage
+from hwnas.study import Proposal, SearchStudy, SpaceExhaustedError
 from hwnas.study_store import read_description
 
 if TYPE_CHECKING:

@@ -34,8 +34,8 @@ from hwnas.objectives import OBJECTIVES
 from hwnas.parameter_space import ParameterSpace
 from hwnas.sampler_mirror import SamplerFactory
 from hwnas.samplers.candidate_costs import CandidateCosts
-from hwnas.shared_study import SearchStudy
 from hwnas.storages import open_storage, serve_storage
+from hwnas.study import SearchStudy
 from latency_predictors import EnergyRange, Prediction
 from search_spaces import Architecture, Choice
 
@@ -118,9 +118,8 @@ def _evaluate(study: SearchStudy, first: int, last: int) -> None:
 def _sampler(name: str) -> SamplerFactory:
     if name != "pareto_guided":
         return builtin_sampler(name, seed=0)  # type: ignore[arg-type]
-    from hwnas.samplers.pareto_guided import ParetoGuidedSampler
-
     from hwnas.pareto import ObjectiveScale
+    from hwnas.samplers.pareto_guided import ParetoGuidedSampler
 
     sampler = ParetoGuidedSampler(
         distributions=ParameterSpace(_Space()).distributions,  # type: ignore[arg-type]

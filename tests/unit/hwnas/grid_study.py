@@ -17,8 +17,8 @@ from optuna.storages import BaseStorage
 from hwnas.builtin_samplers import BuiltinSamplerName, builtin_sampler
 from hwnas.costs import ArchitectureCosts
 from hwnas.objectives import OBJECTIVES, Constraint
-from hwnas.shared_study import Proposal, SearchStudy, SpaceExhaustedError
 from hwnas.storages import open_storage
+from hwnas.study import Proposal, SearchStudy, SpaceExhaustedError
 from latency_predictors import EnergyRange, Prediction
 from search_spaces import Architecture, Choice, Stage, Workload
 

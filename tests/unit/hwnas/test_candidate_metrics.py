@@ -21,7 +21,7 @@ from hwnas.candidate_metrics import (
 from hwnas.candidate_training import SplitResult, TrainingOutcome
 from hwnas.costs import ArchitectureCosts
 from hwnas.front import Deployment
-from hwnas.shared_study import Evaluated
+from hwnas.study import Evaluated
 from latency_predictors import EnergyRange, Graph, MeasuredArchitecture, Prediction
 from search_spaces import Architecture, Stage, Workload
 from targets import EnergyModel, MeasureConfig, Measurement
