@@ -124,7 +124,7 @@ def test_a_search_survives_its_workers_storage_board_and_user(
     rack.add_board()
     errors = second.communicate(timeout=_TIMEOUT_S)[1]
     assert second.returncode == 0, errors
-    assert "failed" not in errors
+    assert "failed" not in errors, errors
     assert measured < len(chaos.run.front()["candidates"])
 
     evaluations: list[Any] = chaos.run.front()["evaluations"]
