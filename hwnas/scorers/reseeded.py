@@ -19,7 +19,8 @@ class ReseededTraining:
     """Trains every architecture fully, several times, and looks at each training's rungs.
 
     The outcome is that of the task's own seed, equal to a full training's, with the learning
-    curve of every seed whose training did not diverge. Only its weights are kept.
+    curve of every seed whose training did not diverge. Only its weights are kept. What it
+    reached at the rungs is told, for trainings that may be halted later.
 
     Args:
         context: What it works with; ``accuracy.ranking.seeds`` of its configuration is how
@@ -33,12 +34,12 @@ class ReseededTraining:
 
     def score(self, task: TrainingTask, rungs: Rungs) -> TrainingOutcome:
         """Train with each seed; see `AccuracyScorer`."""
-        outcome = self._train(task)
+        outcome = self._train(task, rungs)
         if outcome.failure is not None:
             return outcome
         seeds = further_seeds(task.seed, self._context.config.accuracy.ranking.seeds - 1)
         others = [
-            self._train(replace(task, seed=s, judge_on_test=False, keep_weights=False))
+            self._train(replace(task, seed=s, judge_on_test=False, keep_weights=False), None)
             for s in seeds
         ]
         return replace(
@@ -48,12 +49,14 @@ class ReseededTraining:
             curves=(*outcome.curves, *(c for o in others if o.failure is None for c in o.curves)),
         )
 
-    def _train(self, task: TrainingTask) -> TrainingOutcome:
+    def _train(self, task: TrainingTask, rungs: Rungs | None) -> TrainingOutcome:
         context = self._context
         recorder = CurveRecorder(context, task, self._epochs)
 
         def go_on(epoch: int, network: nn.Module) -> bool:
-            recorder.look(epoch, network)
+            validation = recorder.look(epoch, network)
+            if rungs is not None and validation is not None and epoch != self._epochs[-1]:
+                rungs.report(self._epochs.index(epoch), rungs.losses(validation))
             return True
 
         outcome = train_candidate(task, context.space, context.dataset, context.config, go_on=go_on)

@@ -12,12 +12,16 @@ def test_the_outcome_is_a_full_training_s_with_a_curve_of_every_seed(tmp_path: P
     context = small_context(tmp_path, training=training, accuracy={"ranking": {"seeds": 3}})
     task = small_task(context)
     full = FullTraining(context).score(task, RungsInMemory())
-    outcome = ReseededTraining(context).score(task, RungsInMemory())
+    rungs = RungsInMemory()
+    outcome = ReseededTraining(context).score(task, rungs)
     assert (outcome.validation, outcome.scorer) == (full.validation, "full")
     assert [c.seed for c in outcome.curves] == [task.seed, *further_seeds(task.seed, 2)]
     assert {c.epochs for c in outcome.curves} == {(1, 3, 9)}
     assert outcome.validation is not None
     assert outcome.curves[0].accuracy[-1] == outcome.validation.accuracy
+    # told of the first seed, as successive halving does: the end is no rung to be halted at
+    early = outcome.curves[0].accuracy[:-1]
+    assert rungs.reports == [(rung, (1 - a, 0.5)) for rung, a in enumerate(early)]
     assert len({c.accuracy for c in outcome.curves}) > 1
     # each clock starts with its training
     assert all(0 < c.cpu_s[0] < c.cpu_s[1] < c.cpu_s[2] < outcome.cpu_s for c in outcome.curves)
