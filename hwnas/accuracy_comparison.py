@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import stdtr, stdtrit
 
 CONFIDENCE = 0.95
 """That no statement about any pair of one comparison is wrong."""
@@ -77,8 +77,50 @@ class Standing:
         )
 
 
+@dataclass(frozen=True)
+class SeedScatter:
+    """How accuracies scatter with the seed, taken as equal for all architectures compared.
+
+    With two to five seeds each, an architecture's own scatter is known too badly to tell so rare
+    an error as that of one of many pairs; pooled, as in an analysis of variance, it is.
+
+    Args:
+        variance: Of the accuracies of one architecture over its seeds, pooled.
+        excess: The part of it that flips of single samples do not explain, at least 0.
+        freedom: Degrees of freedom of the variance; 0 where nobody has two seeds.
+    """
+
+    variance: float
+    excess: float
+    freedom: int
+
+    @classmethod
+    def of(cls, correct: Iterable[Correct]) -> SeedScatter:
+        """Pool architectures, each ``(k, n)`` over the same n samples.
+
+        A sample that flips with the seed, independently of others, has a variance: the residual
+        mean square of the k x n table. It makes accuracies scatter by its n-th part.
+        """
+        squares, flips, freedom = 0.0, 0.0, 0
+        for table in correct:
+            k, n = table.shape
+            accuracies = table.mean(axis=1)
+            residuals = table - table.mean(axis=0) - accuracies[:, None] + accuracies.mean()
+            squares += float(np.sum((accuracies - accuracies.mean()) ** 2))
+            flips += float(np.sum(residuals**2)) / ((n - 1) * n)
+            freedom += k - 1
+        if freedom == 0:
+            return cls(0.0, 0.0, 0)
+        variance = squares / freedom
+        return cls(variance, max(0.0, variance - flips / freedom), freedom)
+
+
 def compare_accuracy(
-    arch_id: str, first: Correct, second: Correct, confidence: float = CONFIDENCE
+    arch_id: str,
+    first: Correct,
+    second: Correct,
+    scatter: SeedScatter | None = None,
+    confidence: float = CONFIDENCE,
 ) -> AccuracyComparison:
     """Compare two architectures, each trained with several seeds, on the same samples.
 
@@ -89,10 +131,9 @@ def compare_accuracy(
       the same samples. Half a sample is added to each cell of the table of agreement
       (Agresti & Min), so that two that never differ are not told apart for sure. It holds
       what chance each sample has to flip with the seed, too.
-    - which seeds were drawn: ``S^2(accuracy) / k`` of each architecture, less the flips
-      of single samples, which the first error holds already (the residual mean square of
-      the k x n table over ``k n``), and not less than 0. With one seed there is none: then
-      two networks are compared, not their architectures.
+    - which seeds were drawn: ``excess (1 / k + 1 / l)``, the scatter of accuracies less the
+      flips of single samples, which the first error holds already. With one seed each there
+      is none: then two networks are compared, not their architectures.
 
     The statistic follows a t-distribution with the degrees of freedom of Satterthwaite.
     For one seed each the square of the statistic is that of McNemar's test, but for the half
@@ -102,6 +143,7 @@ def compare_accuracy(
         arch_id: Of the second one.
         first: Which samples each network got right, shape ``(k, n)``.
         second: Likewise ``(l, n)``, in the same order of samples.
+        scatter: Of all architectures that are compared; of these two if not given.
         confidence: Of the interval.
 
     Raises:
@@ -116,25 +158,26 @@ def compare_accuracy(
         random factors. doi:10.1214/07-AOAS122
     """
     _check(first, second)
+    scatter = scatter or SeedScatter.of([first, second])
     n = first.shape[1]
     by_sample = first.mean(axis=0) - second.mean(axis=0)
     total = float(by_sample.sum())
     # two samples more: one that only the first gets half right, one that only the second does
     sampling = (float(np.sum(by_sample**2)) + 1 - total**2 / (n + 2)) / (n + 2) ** 2
-    variance, freedom = sampling, sampling**2 / (n - 1)
-    for correct in (first, second):
-        if len(correct) > 1:
-            scatter, of_seeds = _seed_variance(correct)
-            variance += of_seeds
-            freedom += scatter**2 / (len(correct) - 1) if of_seeds else 0.0
-    distribution = stats.t(variance**2 / freedom, total / (n + 2), np.sqrt(variance))
-    low, high = distribution.interval(confidence)
+    per_seed = 1 / len(first) + 1 / len(second)
+    variance = sampling + per_seed * scatter.excess
+    inverse_freedom = sampling**2 / (n - 1)
+    if scatter.excess:
+        inverse_freedom += (per_seed * scatter.variance) ** 2 / scatter.freedom
+    freedom = variance**2 / inverse_freedom
+    center, deviation = total / (n + 2), float(np.sqrt(variance))
+    half = float(stdtrit(freedom, 0.5 + confidence / 2)) * deviation
     return AccuracyComparison(
         arch_id,
         total / n,
-        max(-1.0, float(low)),
-        min(1.0, float(high)),
-        float(distribution.sf(0.0)),
+        max(-1.0, center - half),
+        min(1.0, center + half),
+        float(stdtr(freedom, center / deviation)),
     )
 
 
@@ -154,8 +197,11 @@ def compare_all(correct: Mapping[str, Correct]) -> dict[str, Standing]:
     pairs = list(combinations(correct, 2))
     found: dict[str, list[AccuracyComparison]] = {arch_id: [] for arch_id in correct}
     for one, other in pairs:
+        _check(correct[one], correct[other])
+    scatter = SeedScatter.of(correct.values())
+    for one, other in pairs:
         confidence = 1 - (1 - CONFIDENCE) / len(pairs)
-        comparison = compare_accuracy(other, correct[one], correct[other], confidence)
+        comparison = compare_accuracy(other, correct[one], correct[other], scatter, confidence)
         found[one].append(comparison)
         found[other].append(comparison.of_the_other(one))
     return {arch_id: _standing(comparisons) for arch_id, comparisons in found.items()}
@@ -166,16 +212,6 @@ def _standing(comparisons: Sequence[AccuracyComparison]) -> Standing:
     return Standing(
         tuple(c for c in surest_first if c.low > 0), tuple(c for c in surest_first if c.is_tie)
     )
-
-
-def _seed_variance(correct: Correct) -> tuple[float, float]:
-    """Return the variance of the mean over seeds, and how much of it no flips explain."""
-    k, n = correct.shape
-    accuracies = correct.mean(axis=1)
-    scatter = float(np.var(accuracies, ddof=1)) / k
-    residuals = correct - correct.mean(axis=0) - accuracies[:, None] + accuracies.mean()
-    flips = float(np.sum(residuals**2)) / ((k - 1) * (n - 1)) / (k * n)
-    return scatter, max(0.0, scatter - flips)
 
 
 def _check(first: Correct, second: Correct) -> None:
