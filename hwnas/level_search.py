@@ -53,7 +53,7 @@ class Limits:
     def nearest(self, sizes: NDArray[np.intp]) -> Array:
         """Return the violations of what comes nearest to each limit, and to all of them.
 
-        The best that was seen, improved by single choices as long as one helps.
+        The best that was seen, improved by one choice or two as long as that helps.
 
         Args:
             sizes: Shape ``(d,)``: number of choices of each dimension.
@@ -66,11 +66,18 @@ class Limits:
     def _improved(self, column: int, sizes: NDArray[np.intp]) -> Array:
         value, row = self._best[column]
         while True:
-            if len(neighbours := _neighbours(row, sizes)):
-                self.worst(neighbours)
+            ones = _neighbours(row, sizes)
+            self._look_at(ones)
+            if self._best[column][0] >= value:
+                for one in ones:
+                    self._look_at(_neighbours(one, sizes))
             if self._best[column][0] >= value:
                 return np.asarray(self._violations(row[None])[0])
             value, row = self._best[column]
+
+    def _look_at(self, rows: Encodings) -> None:
+        if len(rows):
+            self.worst(rows)
 
 
 class LevelSearch:

@@ -14,7 +14,7 @@ from hwnas.candidate_cost_model import CandidateCostModel
 from hwnas.config import ConstraintsConfig
 from hwnas.errors import UserError
 from hwnas.feasibility import FeasiblePool, find_feasible
-from hwnas.level_search import Violations
+from hwnas.level_search import Limits, Violations
 from hwnas.objectives import Constraint, constraints_of, objectives_of
 from search_spaces import Architecture
 from tests.unit.hwnas.law_costs import law_costs, law_space
@@ -198,3 +198,16 @@ def test_the_pool_of_a_real_space_meets_the_limits_of_each_architecture() -> Non
     assert len(pool.architectures) == 300 > pool.n_sampled
     assert 1e-4 < pool.share < 0.03
     assert all(c.is_feasible(limits) for c in costs.predict(pool.architectures))
+
+
+def test_what_comes_nearest_may_be_two_changes_away() -> None:
+    """Pairs of digits that cost less together, more alone: each is a valley behind a ridge."""
+
+    def violations(rows: np.ndarray) -> np.ndarray:
+        ones = rows.reshape(len(rows), 4, 2).sum(axis=2)
+        # 1 for a pair of 0, 2 for one 1, 0 for two
+        return np.asarray([1.0, 2.0, 0.0])[ones].sum(axis=1)[:, None]
+
+    limits = Limits(violations)
+    limits.worst(np.zeros((1, 8), dtype=np.intp))
+    assert limits.nearest(np.full(8, 2)).tolist() == [[0.0], [0.0]]
