@@ -206,7 +206,8 @@ def test_what_comes_nearest_may_be_two_changes_away() -> None:
     def violations(rows: np.ndarray) -> np.ndarray:
         ones = rows.reshape(len(rows), 4, 2).sum(axis=2)
         # 1 for a pair of 0, 2 for one 1, 0 for two
-        return np.asarray([1.0, 2.0, 0.0])[ones].sum(axis=1)[:, None]
+        costs: np.ndarray = np.array([1.0, 2.0, 0.0])[ones].sum(axis=1)
+        return costs[:, None]
 
     limits = Limits(violations)
     limits.worst(np.zeros((1, 8), dtype=np.intp))
