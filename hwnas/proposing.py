@@ -52,14 +52,14 @@ class Proposer:
             lost: A claim just given back. Workers that ask at one moment propose the same;
                 each loser goes on from its own place among them.
         """
-        skipped = 0 if lost is None else self._view.contenders(lost) - 1
-        if queued := self._unseen(queue)[skipped:]:
-            return self._judged(Suggestion(self._parameters.positions_of(queued[0])))
-        if self._view.misses >= _PATIENCE:
-            unseen = self._unseen(self._reserve)
-            if not unseen:
+        listed = self._unseen(queue)
+        if not listed and self._view.misses >= _PATIENCE:
+            listed = self._unseen(self._reserve)
+            if not listed:
                 return None
-            chosen = unseen[skipped % len(unseen)]
+        if listed:
+            place = 0 if lost is None else self._view.contenders(lost) - 1
+            chosen = listed[place % len(listed)]
             return self._judged(Suggestion(self._parameters.positions_of(chosen)))
         return self._judged(self._mirror.suggest(None if lost is None else lost.number))
 
