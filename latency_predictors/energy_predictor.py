@@ -93,7 +93,16 @@ class EnergyPredictor:
 
     def predict_observed(self, observed: Observed) -> Predictions:
         """Predict the energies of n architectures at once, joules."""
-        latency, latency_std, inside = self._latency.predict_log(observed)
+        return self._predicted(observed, *self._latency.predict_log(observed))
+
+    def predict_with_latency(self, observed: Observed) -> tuple[Predictions, Predictions]:
+        """Predict latencies, in seconds, and energies: sooner than one after the other."""
+        latency = self._latency.predict_log(observed)
+        return self._latency.predictions(*latency), self._predicted(observed, *latency)
+
+    def _predicted(
+        self, observed: Observed, latency: Array, latency_std: Array, inside: NDArray[np.bool_]
+    ) -> Predictions:
         power, power_std, _ = self._power.predict_log(observed)
         direct, direct_std, _ = self._direct.predict_log(observed)
         log_mean = self._weight * (latency + power) + (1 - self._weight) * direct

@@ -137,7 +137,13 @@ class PriorResidualPredictor:
 
     def predict_observed(self, observed: Observed) -> Predictions:
         """Predict the costs of n architectures at once; see `predict`."""
-        return self._scale.predictions(*self.predict_log(observed))
+        return self.predictions(*self.predict_log(observed))
+
+    def predictions(
+        self, log_mean: Array, claimed: Array, in_domain: NDArray[np.bool_]
+    ) -> Predictions:
+        """Return the predictions that `predict_log` stands for."""
+        return self._scale.predictions(log_mean, claimed, in_domain)
 
     def predict_log(self, observed: Observed) -> tuple[Array, Array, NDArray[np.bool_]]:
         """Return log costs, the deviations claimed for them, and whether they are in domain.

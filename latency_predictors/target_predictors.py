@@ -90,6 +90,7 @@ class TargetPredictors:
             **predictors,
             "energy_j": energy,
         }
+        self._energy = energy
         self.idle_power_w = idle_power_w
         self.tail = tail
         self.report = dict(report)
@@ -212,10 +213,16 @@ class TargetPredictors:
             metrics: Which of `METRICS`.
         """
         unclocked = replace(observed, relative_clocks=None)
-        return {
-            name: predictor.predict_observed(observed if predictor.clocked else unclocked)
-            for name, predictor in ((name, self.predictors[name]) for name in metrics)
-        }
+        found: dict[str, Predictions] = {}
+        if {"latency_s", "energy_j"} <= set(metrics):
+            seen = observed if self._energy.clocked else unclocked
+            found["latency_s"], found["energy_j"] = self._energy.predict_with_latency(seen)
+        for name in metrics:
+            if name not in found:
+                predictor = self.predictors[name]
+                seen = observed if predictor.clocked else unclocked
+                found[name] = predictor.predict_observed(seen)
+        return {name: found[name] for name in metrics}
 
     def _check_clock(self, relative_clock: float | None) -> None:
         if relative_clock is not None and not self.clocked:

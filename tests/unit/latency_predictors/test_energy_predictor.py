@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from latency_predictors import Graph
 from latency_predictors.energy_predictor import EnergyPredictor
+from latency_predictors.observed import observed_graphs
 from latency_predictors.prior_residual import PriorResidualPredictor
 from latency_predictors.testing import linear_latency_s, means, noisy, random_graphs
 from search_spaces import total_macs
@@ -58,6 +59,15 @@ def test_the_better_of_both_models_has_the_greater_weight() -> None:
     assert fitted(latencies_s, energies_j).product_weight > 0.5
     useless = noisy(np.ones(N), 1, relative_std=0.5)
     assert fitted(useless, 3 * latencies_s).product_weight < 0.5
+
+
+def test_latencies_and_energies_asked_together_are_those_asked_alone() -> None:
+    latencies_s = linear_latency_s(GRAPHS)
+    latency = PriorResidualPredictor("latency_s").fit(GRAPHS, latencies_s, NAMES)
+    predictor = EnergyPredictor(latency).fit(GRAPHS, 3 * latencies_s, latencies_s, NAMES)
+    together = predictor.predict_with_latency(observed_graphs(ASKED, None))
+    assert together[0].to_list() == latency.predict(ASKED)
+    assert together[1].to_list() == predictor.predict(ASKED)
 
 
 def test_the_interval_covers_nine_in_ten() -> None:
