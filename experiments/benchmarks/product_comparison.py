@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from hwnas.accuracy_comparison import compare_accuracy
+from hwnas.bits import pack_bits, unpack_bits
 from hwnas.objectives import Objective
 from hwnas.pareto import ObjectiveScale
 from hwnas.units import engineering, percent
 
 Interval = tuple[float, float, float]
 """Mean, lower and upper end."""
+# the costliest network dominates something, too
+_BEYOND = 1.1
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,17 @@ class Contender:
         """Mean over the seeds."""
         return float(self.correct.mean())
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready form."""
+        correct = [pack_bits(row) for row in self.correct]
+        return {**vars(self), "correct": correct, "n": self.correct.shape[1]}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Contender:
+        """Rebuild a contender from `to_dict`."""
+        correct = np.stack([unpack_bits(text, data["n"]) for text in data["correct"]])
+        return cls(data["name"], data["validation_accuracy"], correct, data["metrics"])
+
 
 @dataclass(frozen=True)
 class Box:
@@ -58,6 +72,8 @@ class Box:
     ) -> Box:
         """Return the box of a search, from chance on, that holds the costs of more networks.
 
+        It ends a tenth beyond the worst cost.
+
         Args:
             objectives: Of the search.
             ideal: Of its own box, in the order of the objectives.
@@ -71,8 +87,10 @@ class Box:
                 ends.append((1.0, chance))
                 continue
             costs = [best, worst, *(c.metrics[objective.metric] for c in designed)]
-            low_and_high = (min(costs), max(costs))
-            ends.append(low_and_high if objective.direction == "minimize" else low_and_high[::-1])
+            if objective.direction == "minimize":
+                ends.append((min(costs), _BEYOND * max(costs)))
+            else:
+                ends.append((max(costs), min(costs) / _BEYOND))
         best_ends, worst_ends = zip(*ends, strict=True)
         return cls(ObjectiveScale(tuple(objectives), best_ends, worst_ends))
 

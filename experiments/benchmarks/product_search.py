@@ -15,8 +15,9 @@ networks) and its ratio to the others', and at the validation accuracy of every 
 network the latency of the fastest member that reaches it. As both were matched by validation
 accuracy, test accuracy is left to tell whether they are equal.
 
-``--runs`` keeps the searches: those that have finished are not repeated. ``--quick`` is a smoke
-test on embedded handwritten digits: its figures mean nothing.
+``--runs`` keeps searches and hand-designed networks: what has finished is not repeated, so a folder
+belongs to one set of settings. ``--quick`` is a smoke test on embedded handwritten digits: its
+figures mean nothing.
 """
 
 from __future__ import annotations
@@ -47,9 +48,10 @@ from product_comparison import (
 
 from hwnas.bits import unpack_bits
 from hwnas.config import ExperimentConfig, load_config
-from hwnas.datasets import load_dataset
+from hwnas.datasets import Dataset, load_dataset
 from hwnas.objectives import objectives_of
 from hwnas.run_folder import RunFolder
+from targets import write_atomically
 
 _EXPERIMENTS = Path(__file__).parents[1]
 _BASELINES: Mapping[str, Mapping[str, Build]] = {
@@ -150,6 +152,18 @@ def of_equal_cost(
     return run, spent
 
 
+def hand_designed(
+    name: str, build: Build, dataset: Dataset, config: ExperimentConfig, folder: Path
+) -> Contender:
+    """Return a hand-designed network, trained and measured now or by an earlier call."""
+    kept = folder / f"{name}.json"
+    if not kept.exists():
+        write_atomically(
+            kept, json.dumps(train_and_measure(name, build, dataset, config).to_dict()).encode()
+        )
+    return Contender.from_dict(json.loads(kept.read_text()))
+
+
 def members(run: RunFolder) -> list[Contender]:
     """Return the retrained members of a run's front."""
     found = []
@@ -177,11 +191,11 @@ def compare(
 ) -> dict[str, Any]:
     """Search an experiment with every seed, and print how the fronts compare."""
     dataset = load_dataset(config.dataset, _EXPERIMENTS)
+    searches = Searches(config, folder)
     designed = [
-        train_and_measure(network, build, dataset, config)
+        hand_designed(network, build, dataset, config, folder)
         for network, build in _BASELINES[name].items()
     ]
-    searches = Searches(config, folder)
     guided, random, spent = [], [], []
     for seed in range(args.seeds):
         run, cpu_s = searches.run(args.sampler, seed, config.search.evaluations)

@@ -36,18 +36,20 @@ def test_the_box_goes_from_chance_to_one_and_holds_every_cost() -> None:
     designed = [contender("slow", 0.9, 90, 5e-2), contender("fast", 0.5, 50, 1e-5)]
     box = Box.around(TWO, (1.0, 1e-4), (0.7, 1e-2), 0.1, designed)
     assert box.scale.ideal == (1.0, 1e-5)
-    assert box.scale.reference == (0.1, 5e-2)
+    assert box.scale.reference == pytest.approx((0.1, 5.5e-2))
+    assert box.hypervolume(designed[:1]) > 0
 
 
 def test_a_cost_to_maximize_is_widened_the_other_way() -> None:
     objectives = (OBJECTIVES["accuracy"], OBJECTIVES["battery_days"])
     found = Contender("x", 0.9, np.ones((1, 2), np.bool_), {"battery_days": 5.0})
     box = Box.around(objectives, (1.0, 400.0), (0.7, 10.0), 0.1, [found])
-    assert (box.scale.ideal, box.scale.reference) == ((1.0, 400.0), (0.1, 5.0))
+    assert box.scale.ideal == (1.0, 400.0)
+    assert box.scale.reference == pytest.approx((0.1, 5.0 / 1.1))
 
 
 def test_hypervolume_counts_test_accuracy_and_the_logarithm_of_the_latency() -> None:
-    box = Box.around(TWO, (1.0, 1e-4), (0.7, 1e-2), 0.0, [])
+    box = Box.around(TWO, (1.0, 1e-4), (0.7, 1e-2 / 1.1), 0.0, [])
     # accuracy 0.8 of 1, one of two decades; validation accuracy plays no part
     front = [contender("a", 0.99, 80, 1e-3)]
     found = hypervolumes(box, {"tpe": [front, []]}, [contender("b", 0.1, 40, 1e-3)])
@@ -55,6 +57,13 @@ def test_hypervolume_counts_test_accuracy_and_the_logarithm_of_the_latency() -> 
         "tpe": pytest.approx([0.4, 0.0]),
         "hand-designed": pytest.approx([0.2, 0.2]),
     }
+
+
+def test_a_contender_survives_json() -> None:
+    found = contender("net", 0.9, 85, 1e-3)
+    again = Contender.from_dict(json.loads(json.dumps(found.to_dict())))
+    assert (again.name, again.validation_accuracy, again.metrics) == ("net", 0.9, found.metrics)
+    np.testing.assert_array_equal(again.correct, found.correct)
 
 
 def test_the_fastest_member_as_accurate_on_validation_is_the_one_compared() -> None:
