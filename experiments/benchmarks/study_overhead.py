@@ -7,9 +7,8 @@ One worker asks for architectures of a space of 24 dimensions with 6 choices eac
 values and a result of 0.5 kB at once, as if evaluating took no time; costs are a table look-up
 here, so that they are not counted. Shown are the wall and processor time of the last tenth of the
 trials, since it is there that anything quadratic shows, and the processor time of opening the
-study again. `grpc` is
-a proxy in a process of its own in front of an SQLite file; a postgresql:// URL is used as it is,
-under a new study name.
+study again. `grpc` is a proxy in a process of its own in front of an SQLite file; a postgresql://
+URL is used as it is, under a new study name.
 """
 
 from __future__ import annotations
@@ -189,13 +188,16 @@ def main() -> None:
                     shown = location.partition("://")[0] if "://" in kind else kind
                     for one in measure(location, shown, sampler, trials):
                         found.append(one)
-                        print(
-                            f"{one.storage:<12}{one.sampler:<15}{one.trials:>8}"
-                            f"{1e3 * one.wall_s:>9.1f}{1e3 * one.cpu_s:>8.1f}{one.open_cpu_s:>12.2f}",
-                            flush=True,
-                        )
+                        print(_line(one), flush=True)
     if args.json:
         args.json.write_text(json.dumps([asdict(one) for one in found], indent=1))
+
+
+def _line(one: Overhead) -> str:
+    return (
+        f"{one.storage:<12}{one.sampler:<15}{one.trials:>8}{1e3 * one.wall_s:>9.1f}"
+        f"{1e3 * one.cpu_s:>8.1f}{one.open_cpu_s:>12.2f}"
+    )
 
 
 if __name__ == "__main__":

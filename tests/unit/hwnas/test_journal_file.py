@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import resource
 import signal
 from pathlib import Path
@@ -97,6 +98,18 @@ def test_a_process_killed_in_mid_append_stops_nobody_and_leaves_nothing(path: Pa
     for worker in range(2):
         assert [log["i"] for log in logs if log["worker"] == worker] == list(range(40))
     assert len(logs) == 80
+
+
+def test_every_result_is_on_the_disk_before_the_next_claim(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (synced.append(file), fsync(file)))
+    with open_study(path) as study:
+        for n in range(1, 4):
+            search(study, n)
+            assert len(synced) == n
 
 
 def test_a_study_whose_last_line_is_torn_goes_on_as_if_it_had_not_been_written(path: Path) -> None:
