@@ -13,13 +13,18 @@ from hwnas.samplers.objective_models import Belief, ObjectiveModel
 
 Array = NDArray[np.float64]
 
+# one in so many is chosen as if models were so many times less sure than they say
+_EXPLORED = 5
+_DOUBT = 2.0
 
-def expected_gains(beliefs: Sequence[Belief], front: Array) -> Array:
+
+def expected_gains(beliefs: Sequence[Belief], front: Array, doubt: float = 1.0) -> Array:
     """Return by how much each of n candidates is expected to enlarge the hypervolume.
 
     Args:
         beliefs: Of each of m objectives.
         front: Shape ``(k, m)``: losses reached; 1 is the reference.
+        doubt: Factor of the standard deviations.
 
     Returns:
         Shape ``(n,)``.
@@ -27,7 +32,7 @@ def expected_gains(beliefs: Sequence[Belief], front: Array) -> Array:
     losses = [belief.losses() for belief in beliefs]
     means, stds = (np.stack(part, axis=1) for part in zip(*losses, strict=True))
     region = ImprovableRegion(front, np.ones(len(beliefs)))
-    return region.expected_improvement(means, stds)
+    return region.expected_improvement(means, doubt * stds)
 
 
 def greedy_batch(
@@ -55,8 +60,9 @@ def greedy_batch(
     covariances = [model.covariance(candidates) for model in models]
     free = np.ones(len(candidates), dtype=np.bool_)
     chosen: list[int] = []
-    for _ in range(min(n, len(candidates))):
-        gains = np.where(free, expected_gains(beliefs, front), -np.inf)
+    for place in range(min(n, len(candidates))):
+        doubt = _DOUBT if place % _EXPLORED == _EXPLORED - 1 else 1.0
+        gains = np.where(free, expected_gains(beliefs, front, doubt), -np.inf)
         best = int(np.argmax(gains))
         chosen.append(best)
         free[best] = False

@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 Refine = Callable[[Rows], Array]
 
 # evaluations before anything is learned from them
-START = 10
+START = 20
 
 _LARGEST_ENUMERATED = 50_000
 _SHORT_LIST = 200
