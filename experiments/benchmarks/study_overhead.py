@@ -162,11 +162,21 @@ def _location(kind: str, folder: Path) -> Iterator[str]:
         server = context.Process(target=serve_storage, args=(url, "127.0.0.1", port), daemon=True)
         server.start()
         try:
+            _await(port)
             yield f"grpc://127.0.0.1:{port}"
         finally:
             server.terminate()
     else:
         yield kind
+
+
+def _await(port: int) -> None:
+    for _ in range(600):
+        with socket.socket() as client:
+            if client.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    raise RuntimeError("the proxy does not listen")
 
 
 def main() -> None:
