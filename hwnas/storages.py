@@ -125,7 +125,7 @@ def _proxy(location: str) -> BaseStorage:
         storage.close()
         raise UnreachableError(
             f"{location}: no answer within {_CONNECT_S} s. "
-            f"Check on {host}: hwnas storage serve URL --port {port}"
+            f"Check on {host}: hwnas serve-storage URL --port {port}"
         ) from None
     return storage
 
