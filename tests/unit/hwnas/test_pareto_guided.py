@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from itertools import product
+from typing import Any
 
 import moocore
 import numpy as np
@@ -58,21 +59,19 @@ def costs(rows: Rows) -> CandidateCosts:
     return CandidateCosts(values, np.where(np.isnan(values), np.nan, 0.0), np.zeros(len(rows)))
 
 
-def row_of(parameters: Mapping[str, object]) -> tuple[int, ...]:
-    width, depth = parameters["width"], parameters["depth"]
-    assert isinstance(width, int) and isinstance(depth, int)
-    kernel, residual = parameters["kernel"], parameters["residual"]
-    return (width // 8 - 1, depth - 1, [3, 5, 7].index(kernel), int(bool(residual)))  # type: ignore[arg-type]
+def row_of(parameters: Mapping[str, Any]) -> tuple[int, int, int, int]:
+    width, depth, kernel, residual = (parameters[name] for name in SPACE)
+    return (width // 8 - 1, depth - 1, (3, 5, 7).index(kernel), int(residual))
 
 
-def values_of(parameters: Mapping[str, object]) -> list[float]:
+def values_of(parameters: Mapping[str, Any]) -> list[float]:
     row = np.array([row_of(parameters)])
     return [float(accuracy(row)[0]), float(latency_s(row)[0])]
 
 
-def guided(seed: int = 0, space: Parameters = SPACE, **settings: object) -> ParetoGuidedSampler:
+def guided(seed: int = 0, space: Parameters = SPACE, **settings: Any) -> ParetoGuidedSampler:
     settings.setdefault("batch", 10)  # larger blocks are quicker tests
-    return ParetoGuidedSampler(distributions=space, seed=seed, **settings)  # type: ignore[arg-type]
+    return ParetoGuidedSampler(distributions=space, seed=seed, **settings)
 
 
 def study_of(sampler: BaseSampler, storage: optuna.storages.BaseStorage | None = None) -> Study:
@@ -85,7 +84,7 @@ def study_of(sampler: BaseSampler, storage: optuna.storages.BaseStorage | None =
     )
 
 
-def run(study: Study, n: int) -> list[tuple[int, ...]]:
+def run(study: Study, n: int) -> list[tuple[int, int, int, int]]:
     for _ in range(n):
         trial = study.ask(dict(SPACE))
         study.tell(trial, values_of(trial.params))
@@ -122,7 +121,7 @@ def test_no_trial_repeats_another_until_the_space_is_exhausted() -> None:
 @pytest.mark.parametrize("predicted", [True, False])
 def test_the_front_is_found_with_fewer_evaluations_than_by_chance(predicted: bool) -> None:
     n, seeds = 30, range(4)
-    settings = {"costs": costs} if predicted else {}
+    settings: dict[str, Any] = {"costs": costs} if predicted else {}
     own = [hypervolume_ratio(np.array(run(study_of(guided(s, **settings)), n))) for s in seeds]
     drawn = [hypervolume_ratio(np.array(run(study_of(RandomSampler(s)), 2 * n))) for s in seeds]
     # with half as many evaluations; the ratio is 1 where all of the front is found
