@@ -114,6 +114,14 @@ class TrainingOutcome:
     scorer: str = "full"
     curves: tuple[LearningCurve, ...] = ()
 
+    @property
+    def note(self) -> str:
+        """What there is to tell of it in a few words."""
+        if self.validation is None:
+            return self.failure or "failed"
+        how = f"halted after {self.epochs} epochs, " if self.halted else ""
+        return f"{self.validation.accuracy:.1%} {how}in {self.seconds:.1f} s"
+
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready form."""
         return asdict(self)

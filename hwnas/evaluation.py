@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 
+from hwnas.candidate_training import TrainingOutcome
 from hwnas.errors import UserError
 from hwnas.local_workers import LocalWorkers
 from hwnas.ray_workers import RayWorkers
@@ -46,7 +47,10 @@ def evaluate_candidates(context: SearchContext, workers: int) -> None:
             f"{context.run.path}: all {len(failures)} trainings failed; the last: {failures[-1]}. "
             "Change section training, and choose another name with --set name=NAME."
         )
-    if reason := study.announcement(STOPPED):
+    failed = study.counts()["failed"]
+    if failed > budget.evaluations:
+        context.progress.message(f"Given up after {failed} failed trainings")
+    elif reason := study.announcement(STOPPED):
         context.progress.message(f"Stopped after {seen.evaluated} architectures: {reason}")
     elif seen.evaluated < accounts.wanted(budget):
         context.progress.message(
@@ -67,20 +71,25 @@ class _Seen:
 
     def __init__(self, context: SearchContext) -> None:
         self._context = context
-        self.evaluated = len(context.study.evaluated())
-        self._failed = len(context.study.failures())
+        before = context.study.endings()
+        self._endings = len(before)
+        self.evaluated = sum(ending.values is not None for ending in before)
         self._ladder = context.config.accuracy.scorer != "auto"
 
     def look(self) -> None:
-        """Tell what has been evaluated, and what has failed, since the last look."""
+        """Tell what has ended since the last look, and how accuracies are scored from now on."""
         study, progress = self._context.study, self._context.progress
-        for item in study.evaluated()[self.evaluated :]:
-            accuracy = item.result["validation"]["accuracy"]
-            progress.advance(f"{accuracy:.1%} in {item.result['seconds']:.1f} s")
-            self.evaluated += 1
-        for reason in study.failures()[self._failed :]:
-            progress.advance(reason)
-            self._failed += 1
+        for ending in study.endings(self._endings):
+            self._endings += 1
+            if ending.result is None:
+                progress.message("an evaluation killed its workers: recorded as failed")
+                continue
+            outcome = TrainingOutcome.from_dict(ending.result)
+            if ending.values is not None:
+                self.evaluated += 1
+                progress.advance(outcome.note)
+            elif not outcome.halted:
+                progress.message(outcome.note)
         if not self._ladder and (found := study.description(LADDER)) is not None:
             self._ladder = True
             for line in json.loads(found)["lines"]:

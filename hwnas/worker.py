@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hwnas.candidate_training import SplitResult, TrainingOutcome, TrainingTask
+from hwnas.candidate_training import SplitResult, TrainingTask
 from hwnas.compute_energy import SpendingMeter
 from hwnas.datasets import load_dataset
 from hwnas.errors import UnreachableError, UserError
@@ -179,7 +179,7 @@ class Evaluator:
         self._meter.begin()
         outcome = self._scorers.of(proposal.number).score(self._task(proposal), rungs)
         result = {**outcome.to_dict(), SPENDING: self._meter.end(outcome.cpu_s).to_dict()}
-        self._progress.advance(_note(outcome))
+        self._progress.advance(outcome.note)
         if outcome.validation is None:
             self._study.fail(proposal, outcome.failure or "no result", result)
         elif outcome.halted:
@@ -239,9 +239,3 @@ def objective_values(plan: SearchPlan, proposal: Proposal, validation: SplitResu
         else proposal.costs.expected(objective.metric, validation.exit_shares)
         for objective in plan.objectives
     ]
-
-
-def _note(outcome: TrainingOutcome) -> str:
-    if outcome.validation is None:
-        return outcome.failure or "failed"
-    return f"{outcome.validation.accuracy:.1%} in {outcome.seconds:.1f} s"
