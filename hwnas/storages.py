@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import optuna
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import (
     BaseStorage,
@@ -74,6 +75,7 @@ def serve_storage(location: str, host: str = "127.0.0.1", port: int = 13000) -> 
         UserError: For another storage, or a port that is taken.
         UnreachableError: If the database does not answer.
     """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     kind = location.partition("://")[0]
     if kind not in ("sqlite", "postgresql"):
         # a journal mistakes the threads of the server for one worker (Optuna issue 6084)

@@ -6,6 +6,7 @@ import math
 import multiprocessing
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -19,6 +20,7 @@ from hwnas.costs import ArchitectureCosts
 from hwnas.objectives import OBJECTIVES, Constraint
 from hwnas.storages import open_storage
 from hwnas.study import Proposal, SearchStudy, SpaceExhaustedError
+from hwnas.worker_process import WorkerProcess
 from latency_predictors import EnergyRange, Prediction
 from search_spaces import Architecture, Choice, Stage, Workload
 
@@ -146,14 +148,20 @@ def as_told(proposals: Sequence[Proposal]) -> list[tuple[int, str]]:
 
 
 def killed_search(
-    location: Path | str, sampler: BuiltinSamplerName, complete: int
+    location: Path | str,
+    sampler: BuiltinSamplerName,
+    complete: int,
+    is_elsewhere: bool = False,
+    lease_s: float = 60.0,
 ) -> list[tuple[int, str]]:
-    """Search in another process, which is killed once it has claimed one evaluation more."""
+    """Search in another process, which is killed once it has claimed one evaluation more.
+
+    Others do not see that it is dead if it says that it runs on another host.
+    """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(
-        target=_claim_and_wait, args=(str(location), sampler, complete, sender)
-    )
+    arguments = (str(location), sampler, complete, is_elsewhere, lease_s, sender)
+    process = context.Process(target=_claim_and_wait, args=arguments)
     process.start()
     claimed: list[tuple[int, str]] = receiver.recv()
     process.kill()
@@ -162,9 +170,17 @@ def killed_search(
 
 
 def _claim_and_wait(
-    location: str, sampler: BuiltinSamplerName, complete: int, sender: Connection
+    location: str,
+    sampler: BuiltinSamplerName,
+    complete: int,
+    is_elsewhere: bool,
+    lease_s: float,
+    sender: Connection,
 ) -> None:
-    study = open_study(location, sampler)
+    if is_elsewhere:
+        elsewhere = replace(WorkerProcess.current(), kernel="another")
+        WorkerProcess.current = classmethod(lambda _: elsewhere)  # type: ignore[assignment]
+    study = open_study(location, sampler, lease_s=lease_s)
     claimed = search(study, complete)
     last = study.claim(complete + 1)
     assert last is not None

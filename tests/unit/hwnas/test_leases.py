@@ -13,7 +13,7 @@ import pytest
 
 from hwnas.leases import LeaseWatch
 from hwnas.worker_process import WorkerProcess
-from tests.unit.hwnas.grid_study import evaluate, open_study, search
+from tests.unit.hwnas.grid_study import as_told, evaluate, killed_search, open_study, search
 
 
 class Clock:
@@ -133,6 +133,21 @@ def test_a_worker_elsewhere_that_falls_silent_loses_its_evaluation_and_is_told(
         )
         assert taker.counts()["evaluated"] == 2
         silent.close()
+
+
+def test_a_worker_killed_elsewhere_loses_its_evaluation_once_its_lease_has_run_out(
+    journal: Path,
+) -> None:
+    *_, left = killed_search(journal, "random", 1, is_elsewhere=True, lease_s=1.0)
+    with open_study(journal, lease_s=1.0) as study:
+        began = time.monotonic()
+        while (proposal := study.claim(2)) is None:
+            time.sleep(0.02)
+        # not earlier: it might have been alive
+        assert time.monotonic() - began >= 1.0
+        assert as_told([proposal]) == [left]
+        assert evaluate(study, proposal)
+        assert study.counts()["evaluated"] == 2
 
 
 def test_a_worker_elsewhere_that_works_longer_than_its_lease_keeps_its_evaluation(
