@@ -21,6 +21,7 @@ Refine = Callable[[Rows], Array]
 START = 20
 
 _LARGEST_ENUMERATED = 50_000
+_SAMPLED_FOR_SCALE = 1000
 _SHORT_LIST = 200
 _ANCESTORS = 100
 
@@ -92,14 +93,13 @@ class GuidedProposals:
             history.is_feasible,
             known[np.arange(k, len(known))],
         )
-        free = self._pool(history.taken, rng)
+        free = self._pool(history.taken, rng) if self._is_enumerable else None
+        scale = self._scale or self._observed_scale(evaluations, free, rng)
+        outlook = Outlook(evaluations, scale, self._noise_std)
+        if free is None:
+            free = self._bred(outlook, evaluations, history.taken, rng)
         if not len(free):
             return free.rows
-        predicted = np.concatenate([evaluations.candidates.costs.values, free.costs.values])
-        scale = self._scale or LossScale.of_values(history.values, predicted, self._signs)
-        outlook = Outlook(evaluations, scale, self._noise_std)
-        if not self._is_enumerable:
-            free = self._bred(outlook, evaluations, history.taken, rng)
         order = np.argsort(-outlook.gains(free), kind="stable")[: max(_SHORT_LIST, 4 * n)]
         short = free[order]
         if self._refine is not None:
@@ -132,6 +132,16 @@ class GuidedProposals:
             rows, _ = evolve(self._space, self._merit, none, taken, rng)
         return _feasible(self._space.candidates(rows))
 
+    def _observed_scale(
+        self, evaluations: Evaluations, free: Candidates | None, rng: np.random.Generator
+    ) -> LossScale:
+        """Return a scale that spans what is observed, and predicted of others."""
+        if free is None:
+            sampled = self._space.grid.sample(_SAMPLED_FOR_SCALE, rng)
+            free = self._space.candidates(self._space.canonical(sampled))
+        predicted = np.concatenate([evaluations.candidates.costs.values, free.costs.values])
+        return LossScale.of_values(evaluations.values, predicted, self._signs)
+
     def _bred(
         self,
         outlook: Outlook,
@@ -157,10 +167,12 @@ class GuidedProposals:
     def _spread(self, history: History, n: int, rng: np.random.Generator) -> Rows:
         """Return rows spread over the predicted costs, to begin with."""
         pool = self._pool(history.taken, rng)
+        if not len(pool):
+            return pool.rows
         pool = pool[rng.permutation(len(pool))]
         known = ~np.isnan(pool.costs.values).any(axis=0)
         if known.any():
-            logs = np.log(pool.costs.values[:, known])
+            logs = self._signs[known] * np.log(pool.costs.values[:, known])
             spans = np.ptp(logs, axis=0)
             cost = (logs / np.where(spans > 0, spans, 1.0)).sum(axis=1)
             pool = pool[np.argsort(cost, kind="stable")]

@@ -251,7 +251,10 @@ def test_a_large_space_is_searched_by_evolution() -> None:
         points = np.column_stack([1 - values[:, 0] / 26.46, (values[:, 1] - 10) / 47.55])
         return float(moocore.hypervolume(points, ref=np.ones(2)))
 
-    assert reached(guided(space=large)) > reached(RandomSampler(0))
+    # one random search may be lucky
+    seeds = range(3)
+    found = [reached(guided(space=large, seed=seed)) for seed in seeds]
+    assert sum(found) > sum(reached(RandomSampler(seed)) for seed in seeds)
 
 
 def test_parameters_outside_the_space_are_drawn_from_the_seed() -> None:
