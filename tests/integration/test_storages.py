@@ -12,6 +12,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from hwnas.errors import UnreachableError, UserError
@@ -134,6 +135,20 @@ def test_what_a_killed_worker_left_is_taken_up_under_its_number(location: str) -
         assert as_told(proposals)[0] == (number, arch_id)
         assert len(study.evaluated()) == 4
         assert study.failures() == []
+
+
+def test_two_studies_in_one_storage_know_nothing_of_each_other(location: str) -> None:
+    with open_study(location) as one, open_study(location, name="other", seed=1) as other:
+        told: dict[str, list[tuple[int, str]]] = {"one": [], "other": []}
+        for wanted in range(1, 7):
+            told["one"] += as_told(search(one, wanted))
+            told["other"] += as_told(search(other, wanted))
+    for name, study_name, seed in (("one", "search", 0), ("other", "other", 1)):
+        with open_study(location, name=study_name, seed=seed) as study:
+            evaluated = [(e.number, e.architecture.arch_id) for e in study.evaluated()]
+            assert evaluated == told[name]
+    with open_study(InMemoryStorage(), seed=1) as alone:
+        assert as_told(search(alone, 6)) == told["other"]
 
 
 def test_a_description_is_read_by_whoever_has_the_location(location: str) -> None:

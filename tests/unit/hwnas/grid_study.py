@@ -107,7 +107,7 @@ def open_study(
     costs: Callable[[Sequence[Architecture]], list[ArchitectureCosts]] = predict,
     constraints: Sequence[Constraint] = (MAX_LATENCY,),
     reserve: set[Architecture] = FEASIBLE,
-    worker: str = "tester",
+    name: str = "search",
     lease_s: float = 60.0,
     patience_s: float = 60.0,
 ) -> SearchStudy:
@@ -119,7 +119,8 @@ def open_study(
         costs,
         builtin_sampler(sampler, seed),
         in_order(reserve),
-        worker=worker,
+        worker="tester",
+        name=name,
         lease_s=lease_s,
         patience_s=patience_s,
     )
