@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hwnas.measuring import measure
     from hwnas.predicting import predict
     from hwnas.reporting import report
+    from hwnas.samplers.pareto_guided import ParetoGuidedSampler
     from hwnas.searching import search
     from hwnas.storages import serve_storage
     from hwnas.target_checking import check_target, list_targets
@@ -44,6 +45,7 @@ _HOME = {
     "export_measurements": "hwnas.measurement_export",
     "MeasurementQuery": "hwnas.measurement_listing",
     "doctor": "hwnas.diagnosis",
+    "ParetoGuidedSampler": "hwnas.samplers.pareto_guided",
     "Candidate": "hwnas.front",
     "Metric": "hwnas.front",
     "ParetoFront": "hwnas.front",
@@ -61,6 +63,7 @@ __all__ = [
     "search",
     "worker",
     "serve_storage",
+    "ParetoGuidedSampler",
     "tune",
     "calibrate",
     "predict",

@@ -151,6 +151,7 @@ def serve_storage(
     """Put a gRPC proxy in front of a storage: hundreds of workers share its connections."""
     from hwnas.storages import serve_storage as run_serve
 
+    console().print(f"Serving on {host}:{port} until interrupted", highlight=False)
     run_serve(location, host, port)
 
 

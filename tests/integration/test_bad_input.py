@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _TIMEOUT_S = 120
 # what a search says of its progress, before the line that says what is wrong
 _PROGRESS = (
-    r"  \d+/\d+,|Calibrating |Predictors of |\d+ of \d+ sampled architectures|Training candidates"
+    r"  \d+/\d+,|Calibrating |Predictors of |About .* % of the space |Training candidates"
     r"|Measuring (?:the front|again)|[0-9a-f]{16}: \w+ failed: "
 )
 
