@@ -13,6 +13,7 @@ from hwnas.candidate_training import TrainingOutcome
 from hwnas.ranking_quality import CandidateScores, RankingSample
 from hwnas.scorers import AccuracyScorer, ScoringContext, create
 from hwnas.scorers.reseeded import ReseededTraining
+from hwnas.scorers.supernet import inherited_scores, is_worth_trying
 from hwnas.scorers.training_free import TRAINING_FREE
 from hwnas.scoring_ladder import choose_ladder, ladder_lines
 from hwnas.search_samplers import CandidateFilter
@@ -98,12 +99,17 @@ class ScorerChoice:
         config = self._context.config
         sample = RankingSample.of(outcomes)
         left = max(0, config.search.evaluations - len(evaluated))
+        budget_cpu_s = left * sample.full.cpu_s
+        inherited = None
+        if is_worth_trying(sample, budget_cpu_s, config):
+            inherited = inherited_scores(self._context, [e.architecture for e in evaluated])
         choice = choose_ladder(
             sample,
-            left * sample.full.cpu_s,
+            budget_cpu_s,
             config.accuracy.halving.reduction,
             config.seed,
             training_free=self._training_free(evaluated),
+            inherited=inherited,
         )
         return {
             "scorer": choice.chosen.scorer,

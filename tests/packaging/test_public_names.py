@@ -9,7 +9,8 @@ import pytest
 
 PUBLIC = {
     "hwnas": """
-        search worker serve_storage ParetoGuidedSampler tune calibrate predict measure export report list_targets check_target doctor
+        search worker serve_storage ParetoGuidedSampler
+        tune calibrate predict measure export report list_targets check_target doctor
         list_measurements export_measurements MeasurementQuery
         Candidate Metric ParetoFront UserError UnreachableError
         Architecture SearchSpace Workload Failure Measurement Target
