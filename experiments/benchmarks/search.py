@@ -80,34 +80,27 @@ class Run:
 def run(of: Slice, method: str, seed: int, evaluations: Sequence[int]) -> Run:
     """Search a slice once."""
     ratio = HypervolumeRatio(of)
-    costs = CalibratedCosts(of, seed)
+    sampler = _sampler(of, method, seed)
     start = time.process_time()
-    looked_up = _search(of, _sampler(of, method, seed, costs), costs, max(evaluations))
+    looked_up = _search(of, sampler, max(evaluations))
     seconds = (time.process_time() - start) / len(looked_up)
     ratios = {str(n): ratio(looked_up[:n]) for n in evaluations if n <= len(looked_up)}
     return Run(of.name, method, seed, ratios, seconds)
 
 
-def _sampler(
-    of: Slice, method: str, seed: int, costs: CalibratedCosts
-) -> Callable[[int], BaseSampler]:
+def _sampler(of: Slice, method: str, seed: int) -> Callable[[int], BaseSampler]:
     if method != GUIDED:
         return builtin_sampler(method, seed)  # type: ignore[arg-type]
     guided = ParetoGuidedSampler(
         distributions=_PARAMETERS,
         seed=seed,
-        costs=costs,
-        encode=lambda rows: encode(of, costs.index(rows)),
+        costs=CalibratedCosts(of, seed),
+        encode=lambda rows: encode(of, of.index(rows)),
     )
     return lambda number: guided
 
 
-def _search(
-    of: Slice,
-    sampler: Callable[[int], BaseSampler],
-    costs: CalibratedCosts,
-    wanted: int,
-) -> list[int]:
+def _search(of: Slice, sampler: Callable[[int], BaseSampler], wanted: int) -> list[int]:
     """Return the official indices of the cells whose accuracy was looked up, in order."""
     directions = [StudyDirection.MAXIMIZE, *[StudyDirection.MINIMIZE] * len(of.costs)]
     study = optuna.create_study(directions=directions)
@@ -117,7 +110,7 @@ def _search(
         study.sampler = sampler(number)
         trial = study.ask(_PARAMETERS)
         row = np.array([[trial.params[name] for name in _PARAMETERS]])
-        index = int(costs.index(row)[0])
+        index = int(of.index(row)[0])
         if np.isnan(of.values[index, 0]):
             study.tell(trial, state=TrialState.FAIL)
             continue

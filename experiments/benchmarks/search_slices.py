@@ -72,6 +72,13 @@ class Slice:
         """Official indices of what is searched."""
         return np.flatnonzero(~np.isnan(self.values[:, 0]))
 
+    def index(self, rows: Rows) -> Rows:
+        """Return official indices of rows of operators, shape ``(n,)``."""
+        places = 5 ** np.arange(6)
+        order = np.empty(CELLS, dtype=np.intp)
+        order[self.ops.astype(np.intp) @ places] = np.arange(CELLS)
+        return np.asarray(order[rows @ places])
+
     def losses(self) -> Array:
         """Return losses, shape ``(CELLS, m)``: from the best to the worst, logarithms of costs."""
         oriented = np.column_stack([-self.values[:, 0], np.log(self.values[:, 1:])])
@@ -141,9 +148,6 @@ class CalibratedCosts:
 
     def __init__(self, of: Slice, seed: int) -> None:
         self._of = of
-        self._places = 5 ** np.arange(6)
-        self._index = np.empty(CELLS, dtype=np.intp)
-        self._index[of.ops.astype(np.intp) @ self._places] = np.arange(CELLS)
         self._violation = np.isnan(of.values[:, 0]).astype(np.float64)
         rng = np.random.default_rng([seed, 1])
         # of each group of cells that share one measurement, one
@@ -159,13 +163,9 @@ class CalibratedCosts:
         self._values[measured, 1:] = of.values[measured, 1:]
         self._log_stds[measured, 1:] = 0.0
 
-    def index(self, rows: Rows) -> Rows:
-        """Return official indices of rows of operators, shape ``(n,)``."""
-        return np.asarray(self._index[rows @ self._places])
-
     def __call__(self, rows: Rows) -> CandidateCosts:
         """Return what is known of rows of operators."""
-        index = self.index(rows)
+        index = self._of.index(rows)
         return CandidateCosts(self._values[index], self._log_stds[index], self._violation[index])
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import moocore
@@ -281,3 +282,13 @@ def test_it_works_with_optimize_and_one_objective() -> None:
     )
     # 1 of 1,000; by chance 40 trials find one as good with probability 0.04
     assert study.best_value == 0
+
+
+def test_the_example_in_the_documentation_runs() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "search.md").read_text()
+    example: dict[str, Any] = {}
+    exec(text.split("```python\n")[1].split("```")[0], example)
+    trials = example["study"].get_trials()
+    assert len({tuple(t.params.items()) for t in trials}) == 30
+    # its limit, of 3 ms
+    assert max(t.values[1] for t in trials) <= 3e-3 * (1 + 1e-9)
