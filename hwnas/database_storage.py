@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
-from typing import Any
 
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import BindParameter, bindparam, text
+from sqlalchemy import TextClause, bindparam, text
 
-# the plus keeps SQLite from scanning all trials of the study by the index of that column
-_CHANGED = """
-    FROM trials AS t {join}
-    WHERE +t.study_id = :study AND (t.trial_id > :last OR t.trial_id IN :unfinished)
-"""
-_TRIALS = "SELECT t.trial_id, t.number, t.state" + _CHANGED.format(join="")
-_ATTRIBUTES = "SELECT a.trial_id, a.key, a.value_json" + _CHANGED.format(
-    join="JOIN trial_user_attributes AS a ON a.trial_id = t.trial_id"
-)
-_VALUES = "SELECT v.trial_id, v.value" + _CHANGED.format(
-    join="JOIN trial_values AS v ON v.trial_id = t.trial_id"
-)
+
+def _select(columns: str, table: str) -> TextClause:
+    """Return a statement for the new and the unfinished trials of a study."""
+    # SQLite would scan all trials of the study by the index of that column, but for the plus
+    statement = text(
+        f"SELECT {columns} FROM {table} AS x JOIN trials AS t ON t.trial_id = x.trial_id "
+        "WHERE (x.trial_id > :last OR x.trial_id IN :unfinished) AND +t.study_id = :study"
+    )
+    return statement.bindparams(bindparam("unfinished", expanding=True))
+
+
+_TRIALS = _select("x.trial_id, x.number, x.state", "trials")
+_ATTRIBUTES = _select("x.trial_id, x.key, x.value_json", "trial_user_attributes")
+_VALUES = _select("x.trial_id, x.objective, x.value", "trial_values")
 
 
 class DatabaseStorage(RDBStorage):
@@ -37,27 +38,20 @@ class DatabaseStorage(RDBStorage):
         last = known[-1] if known else -1
         which = {"study": study_id, "last": last, "unfinished": list(unfinished)}
 
-        def rows(statement: str, order: str) -> Any:
-            expanding: BindParameter[Any] = bindparam("unfinished", expanding=True)
-            query = text(f"{statement} ORDER BY {order}").bindparams(expanding)
-            return connection.execute(query, which)
-
         # states first: what belongs to a state was written before it
         with self.engine.begin() as connection:
             trials = {
                 trial_id: _trial(trial_id, number, TrialState[state])
-                for trial_id, number, state in rows(_TRIALS, "t.number")
+                for trial_id, number, state in connection.execute(_TRIALS, which)
             }
-            for trial_id, key, value in rows(_ATTRIBUTES, "a.trial_id"):
+            for trial_id, key, value in connection.execute(_ATTRIBUTES, which):
                 if trial_id in trials:
                     trials[trial_id].user_attrs[key] = json.loads(value)
-            values: dict[int, list[float]] = {}
-            for trial_id, value in rows(_VALUES, "v.trial_id, v.objective"):
-                values.setdefault(trial_id, []).append(value)
-        for trial_id, found in values.items():
-            if trial_id in trials:
-                trials[trial_id].values = found
-        return list(trials.values())
+            # sorted here: to save a sort, SQLite would scan the whole table in its order
+            for trial_id, _, value in sorted(map(tuple, connection.execute(_VALUES, which))):
+                if trial_id in trials:
+                    trials[trial_id].values = [*(trials[trial_id].values or ()), value]
+        return sorted(trials.values(), key=lambda trial: trial.number)
 
 
 def _trial(trial_id: int, number: int, state: TrialState) -> FrozenTrial:
