@@ -1,8 +1,8 @@
 """How well scores rank architectures, against the ceiling that training again sets.
 
 Truth is an accuracy that another seed gave: what shares a training with the truth would be
-flattered by it. The ceiling is how well one full training ranks another one's accuracies;
-nothing can be known to rank better than that.
+flattered by it. The ceiling is how well one full training ranks another one's accuracies, r: what
+a training can tell. A score without any noise of its own could reach the root of r, no more.
 """
 
 from __future__ import annotations
