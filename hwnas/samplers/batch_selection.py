@@ -16,6 +16,8 @@ Array = NDArray[np.float64]
 # one in so many is chosen as if models were so many times less sure than they say
 _EXPLORED = 5
 _DOUBT = 2.0
+# in which a batch is chosen at most: each one takes long
+_TURNS = 32
 
 
 def expected_gains(beliefs: Sequence[Belief], front: Array, doubt: float = 1.0) -> Array:
@@ -60,20 +62,31 @@ def greedy_batch(
     covariances = [model.covariance(candidates) for model in models]
     free = np.ones(len(candidates), dtype=np.bool_)
     chosen: list[int] = []
-    for place in range(min(n, len(candidates))):
-        doubt = _DOUBT if place % _EXPLORED == _EXPLORED - 1 else 1.0
+    n = min(n, len(candidates))
+    for turn in range(min(n, _TURNS)):
+        doubt = _DOUBT if turn % _EXPLORED == _EXPLORED - 1 else 1.0
         gains = np.where(free, expected_gains(beliefs, front, doubt), -np.inf)
-        best = int(np.argmax(gains))
-        chosen.append(best)
+        # in large batches some at once, as many in each turn
+        many = (n - len(chosen)) // (min(n, _TURNS) - turn)
+        best = np.argsort(-gains, kind="stable")[:many]
+        reached = np.stack([belief.losses()[0][best] for belief in beliefs], axis=1)
+        front = np.concatenate([front, reached])
         free[best] = False
-        reached = [float(belief.losses()[0][best]) for belief in beliefs]
-        front = np.concatenate([front, [reached]])
-        for j, (belief, covariance) in enumerate(zip(beliefs, covariances, strict=True)):
-            total = covariance[best, best] + belief.own[best]
-            if total <= 0:
-                continue
-            with_best = covariance[:, best].copy()
-            covariance -= np.outer(with_best, with_best / total)
-            shared = np.maximum(belief.shared - with_best**2 / total, 0.0)
-            beliefs[j] = Belief(belief.mean, shared, belief.own, belief.warp)
+        chosen += best.tolist()
+        for one in best.tolist():
+            beliefs = [
+                _believing(belief, covariance, one)
+                for belief, covariance in zip(beliefs, covariances, strict=True)
+            ]
     return chosen
+
+
+def _believing(belief: Belief, covariance: Array, one: int) -> Belief:
+    """Return beliefs that await the result of one candidate; changes the covariance, too."""
+    total = covariance[one, one] + belief.own[one]
+    if total <= 0:
+        return belief
+    with_one = covariance[:, one].copy()
+    covariance -= np.outer(with_one, with_one / total)
+    shared = np.maximum(belief.shared - with_one**2 / total, 0.0)
+    return Belief(belief.mean, shared, belief.own, belief.warp)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import moocore
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
@@ -34,6 +35,8 @@ class ImprovableRegion:
 
     def __init__(self, front: Array, reference: Array) -> None:
         inside = front[np.all(front < reference, axis=1)]
+        if len(inside):
+            inside = inside[moocore.is_nondominated(inside)]
         bounds, _ = _upper_bounds(inside, reference)
         # what lies below an upper bound is, seen from the other side, dominated by it
         boundless = np.full(len(reference), np.inf)

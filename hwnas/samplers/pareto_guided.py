@@ -95,6 +95,8 @@ class ParetoGuidedSampler(BaseSampler):
         self._guide: GuidedProposals | None = None
         self._block_start = -1
         self._block: Rows = np.empty((0, len(self._grid.sizes)), dtype=np.intp)
+        # keys of the trials of this block and later ones, by number
+        self._since: dict[int, bytes] = {}
         # canonical keys of the rows of trials
         self._keys: dict[tuple[int, ...], bytes] = {}
 
@@ -117,6 +119,7 @@ class ParetoGuidedSampler(BaseSampler):
                 history = self._history(trials, start, len(study.directions))
                 rng = np.random.default_rng([self._seed, start])
                 self._block, self._block_start = guide.propose(history, size, rng), start
+                self._since = {}
             row = self._free_row(guide, trials, trial.number, size)
         return self._grid.parameters(row.tolist())
 
@@ -149,8 +152,10 @@ class ParetoGuidedSampler(BaseSampler):
         self, guide: GuidedProposals, trials: Sequence[FrozenTrial], number: int, size: int
     ) -> Rows:
         """Return the row at a trial's place in its block, or another if a trial has that one."""
-        later = [t for t in trials if t.number >= self._block_start]
-        taken = {key for key in self._keys_of(later) if key is not None}
+        new = [t for t in trials if t.number >= self._block_start and t.number not in self._since]
+        found = zip(new, self._keys_of(new), strict=True)
+        self._since.update((t.number, key) for t, key in found if key is not None)
+        taken = set(self._since.values())
         own = self._block[number - self._block_start :: size]
         for row, key in zip(own, row_keys(own), strict=True):
             if key not in taken:
