@@ -18,6 +18,8 @@ _EXPLORED = 5
 _DOUBT = 2.0
 # in which a batch is chosen at most: each one takes long
 _TURNS = 32
+# of the largest variance: copies of one candidate have a singular covariance
+_JITTER = 1e-9
 
 
 def expected_gains(beliefs: Sequence[Belief], front: Array, doubt: float = 1.0) -> Array:
@@ -73,20 +75,23 @@ def greedy_batch(
         front = np.concatenate([front, reached])
         free[best] = False
         chosen += best.tolist()
-        for one in best.tolist():
-            beliefs = [
-                _believing(belief, covariance, one)
-                for belief, covariance in zip(beliefs, covariances, strict=True)
-            ]
+        beliefs = [
+            _believing(belief, covariance, best)
+            for belief, covariance in zip(beliefs, covariances, strict=True)
+        ]
     return chosen
 
 
-def _believing(belief: Belief, covariance: Array, one: int) -> Belief:
-    """Return beliefs that await the result of one candidate; changes the covariance, too."""
-    total = covariance[one, one] + belief.own[one]
-    if total <= 0:
+def _believing(belief: Belief, covariance: Array, awaited: NDArray[np.intp]) -> Belief:
+    """Return beliefs that await results of some candidates; changes the covariance, too."""
+    joint = covariance[np.ix_(awaited, awaited)] + np.diag(belief.own[awaited])
+    largest = float(np.diag(joint).max())
+    if largest <= 0:
         return belief
-    with_one = covariance[:, one].copy()
-    covariance -= np.outer(with_one, with_one / total)
-    shared = np.maximum(belief.shared - with_one**2 / total, 0.0)
+    joint[np.diag_indices_from(joint)] += _JITTER * largest
+    with_awaited = covariance[:, awaited].copy()
+    gain = np.linalg.solve(joint, with_awaited.T)
+    covariance -= with_awaited @ gain
+    explained = np.einsum("ij,ji->i", with_awaited, gain)
+    shared = np.maximum(belief.shared - explained, 0.0)
     return Belief(belief.mean, shared, belief.own, belief.warp)

@@ -4,10 +4,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from hwnas.samplers.batch_selection import _believing
 from hwnas.samplers.candidate_costs import CandidateCosts
 from hwnas.samplers.candidates import Candidates
 from hwnas.samplers.loss_scale import LossScale
-from hwnas.samplers.objective_models import LearnedObjective, PredictedObjective, TailWarp
+from hwnas.samplers.objective_models import (
+    Belief,
+    LearnedObjective,
+    LinearWarp,
+    PredictedObjective,
+    TailWarp,
+)
 from hwnas.samplers.surrogate import Surrogate
 
 Array = NDArray[np.float64]
@@ -141,3 +148,16 @@ def test_costs_known_exactly_are_left_as_they_are() -> None:
     # the logarithm of 10 of that of 100
     assert mean == pytest.approx(np.full(10, 0.5))
     assert std.tolist() == [0.0] * 10
+
+
+def test_awaiting_a_result_in_the_batch_is_believing_it_in_the_model() -> None:
+    x, asked = points(15), points(20, 2)
+    surrogate = Surrogate((x,), law(x), np.zeros(15))
+    mean, variance = surrogate.predict((asked,))
+    own = np.full(20, surrogate.nugget_variance)
+    awaited = np.array([3, 7])
+    covariance = surrogate.covariance((asked,))
+    found = _believing(Belief(mean, variance, own, LinearWarp()), covariance, awaited)
+    _, expected = surrogate.believing((asked[awaited],)).predict((asked,))
+    # the same conditioning by another way; variances are of the order of 0.01
+    assert found.shared == pytest.approx(expected, abs=1e-6)
