@@ -37,8 +37,8 @@ class ParetoGuidedSampler(BaseSampler):
     its first trial's number, and the trials before it: those that had ended when its first one
     was made, by their values, the others as awaited. So an interrupted study goes on as if it
     had not been, and workers that share a storage propose different candidates: that of a
-    trial is at its own place in the block. No trial repeats another one, whatever its state,
-    until every candidate has been tried; then they are drawn at random.
+    trial is at its own place in the block. No trial repeats another one whose parameters are
+    known, whatever its state, until every candidate has been tried; then they are drawn at random.
 
     Parameters that are not in ``distributions`` are drawn at random.
 
