@@ -129,9 +129,7 @@ def test_data_of_one_class_is_refused(shell: Shell) -> None:
 
 def test_a_limit_that_no_architecture_meets_is_named_with_what_is_needed(shell: Shell) -> None:
     message = shell.search_fails("constraints.max_flash_kib=1", "constraints.max_peak_ram_kib=999")
-    assert message.startswith(
-        "constraints.max_flash_kib: 1 KiB is out of reach; the smallest of 16"
-    )
+    assert message.startswith("constraints.max_flash_kib: 1 KiB is out of reach; the smallest of ")
     assert " over" in message
     assert "max_peak_ram_kib" not in message
 
