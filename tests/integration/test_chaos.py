@@ -134,6 +134,5 @@ def test_a_search_survives_its_workers_storage_board_and_user(
     states = chaos.states()
     assert states.count("COMPLETE") == EVALUATIONS
     assert "RUNNING" not in states
-    # no more was begun than what was taken up again: two workers killed, three interrupted, and
-    # what races for the last evaluations gave back
-    assert len(states) - EVALUATIONS <= 2 + 3 + 3
+    # claims that lost a race are given back; were they many, workers would wait for each other
+    assert len(states) < 2 * EVALUATIONS
