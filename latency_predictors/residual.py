@@ -9,8 +9,8 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_solve
-from scipy.optimize import minimize
+
+from latency_predictors.kernel_variances import inverse_spread, most_probable_variances
 
 Array = NDArray[np.float64]
 
@@ -85,7 +85,7 @@ class Residual:
         parts = (inputs.linear, *inputs.smooth)
         center, scale = (
             [part.mean(axis=0) for part in parts],
-            [_inverse_spread(part) for part in parts],
+            [inverse_spread(part) for part in parts],
         )
         points = _standardized(inputs, center, scale)
         rows = _spread_out(points, _LARGEST_PROCESS)
@@ -248,17 +248,6 @@ def _squared_distances(points: Array, others: Array) -> Array:
     return np.asarray(np.maximum(distances, 0.0, out=distances))
 
 
-def _inverse_spread(features: Array) -> Array:
-    """Return what to multiply features with, for a mean square distance from their mean of 1.
-
-    Nothing can be learned of a feature that does not vary: 0.
-    """
-    deviation = features.std(axis=0)
-    varies = deviation > 1e-9 * np.abs(features).max(axis=0, initial=0)
-    inverse = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=varies)
-    return np.asarray(inverse / np.sqrt(max(varies.sum(), 1)))
-
-
 def _spread_out(points: list[Array], most: int) -> NDArray[np.intp]:
     """Return at most so many rows, evenly spaced, in the order of their features."""
     n = len(points[0])
@@ -270,32 +259,16 @@ def _spread_out(points: list[Array], most: int) -> NDArray[np.intp]:
 def _variances(kernels: Sequence[Callable[[], Array]], residuals: Array) -> Array:
     """Return the variance of each kernel, and of noise, that are most probable."""
     covariances = [kernel() for kernel in kernels]
-    n, m = len(residuals), len(covariances)
-    eye = np.eye(n)
-
-    def objective(log_variances: Array) -> tuple[float, Array]:
-        variances = np.exp(log_variances)
-        total = (variances[m] + _LEAST_VARIANCE) * eye
-        for variance, covariance in zip(variances[:m], covariances, strict=True):
-            total += variance * covariance
-        lower = np.linalg.cholesky(total)
-        inverse = cho_solve((lower, True), eye)
-        alpha = inverse @ residuals
-        slope = 0.5 * (inverse - np.outer(alpha, alpha))
-        gradient = np.array([np.vdot(slope, c) for c in covariances] + [np.trace(slope)])
-        deviations = np.sqrt(variances[:m]) / _TYPICAL_DEVIATION
-        gradient *= variances
-        gradient[:m] += 0.5 * deviations
-        likelihood = 0.5 * residuals @ alpha + np.log(np.diag(lower)).sum()
-        return float(likelihood + deviations.sum()), gradient
-
+    m = len(covariances)
     variance = max(float(residuals.var()), 1e-8)
-    start = np.log([*[0.3 * variance / m] * m, 0.7 * variance])
-    bounds = [(-20.0, 2.0)] * m + [(-16.0, 2.0)]
-    found = minimize(
-        objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 60}
+    return most_probable_variances(
+        covariances,
+        residuals,
+        np.full(len(residuals), _LEAST_VARIANCE),
+        typical_deviation=_TYPICAL_DEVIATION,
+        start=np.log([*[0.3 * variance / m] * m, 0.7 * variance]),
+        bounds=[(-20.0, 2.0)] * m + [(-16.0, 2.0)],
     )
-    return np.asarray(np.exp(found.x))
 
 
 def _arrays(state: Mapping[str, Any], key: str, shapes: Sequence[tuple[int, ...]]) -> list[Array]:

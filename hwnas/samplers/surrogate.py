@@ -7,8 +7,8 @@ from copy import copy
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_solve
-from scipy.optimize import minimize
+
+from latency_predictors.kernel_variances import inverse_spread, most_probable_variances
 
 Array = NDArray[np.float64]
 Features = Sequence[Array]
@@ -53,7 +53,7 @@ class Surrogate:
         centered: bool = False,
     ) -> None:
         self._center = [part.mean(axis=0) for part in features]
-        self._inverse_spread = [_inverse_spread(part) for part in features]
+        self._inverse_spread = [inverse_spread(part) for part in features]
         self._mean = 0.0 if centered else float(targets.mean())
         self._scale = 1.0 if centered else float(targets.std()) or 1.0
         self._targets: Array = (targets - self._mean) / self._scale
@@ -62,9 +62,16 @@ class Surrogate:
         n = len(targets)
         some = np.linspace(0, n - 1, min(n, _MOST_FOR_VARIANCES)).round().astype(np.intp)
         few = [part[some] for part in self._points]
-        self._variances, self._nugget = _most_probable(
-            _kernels(few, few), self._targets[some], self._noise[some]
+        m = _KERNELS * len(few)
+        variances = most_probable_variances(
+            _kernels(few, few),
+            self._targets[some],
+            self._noise[some],
+            typical_deviation=1.0,
+            start=np.log([*[0.7 / m] * m, 0.3]),
+            bounds=[(-16.0, 4.0)] * m + [(float(np.log(_LEAST_NOISE)), 2.0)],
         )
+        self._variances, self._nugget = variances[:m], float(variances[m])
         self._condition()
 
     @property
@@ -150,17 +157,6 @@ class Surrogate:
         return np.asarray(linear + by_group[:, 1:].sum())
 
 
-def _inverse_spread(features: Array) -> Array:
-    """Return what to multiply features with, for a mean square distance from their mean of 1.
-
-    Nothing can be learned of a feature that does not vary: 0.
-    """
-    deviation = features.std(axis=0)
-    varies = deviation > 1e-9 * np.abs(features).max(axis=0, initial=0.0)
-    inverse = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=varies)
-    return np.asarray(inverse / np.sqrt(max(int(varies.sum()), 1)))
-
-
 def _kernels(points: Features, others: Features) -> list[Array]:
     """Return, for each group of features, the linear kernel and the squared exponentials."""
     kernels = []
@@ -171,37 +167,3 @@ def _kernels(points: Features, others: Features) -> list[Array]:
         kernels.append(products)
         kernels += [np.exp(distances * (-0.5 / length**2)) for length in _LENGTH_SCALES]
     return kernels
-
-
-def _most_probable(
-    kernels: Sequence[Array], targets: Array, noise: Array
-) -> tuple[NDArray[np.float64], float]:
-    """Return the variance of each kernel and of the nugget that are most probable."""
-    n, m = len(targets), len(kernels)
-    eye = np.eye(n)
-
-    def objective(log_variances: Array) -> tuple[float, Array]:
-        variances = np.exp(log_variances)
-        total = np.diag(variances[m] + noise)
-        for variance, kernel in zip(variances[:m], kernels, strict=True):
-            total += variance * kernel
-        lower = np.linalg.cholesky(total)
-        inverse = cho_solve((lower, True), eye)
-        weights = inverse @ targets
-        slope = 0.5 * (inverse - np.outer(weights, weights))
-        gradient = np.array([np.vdot(slope, k) for k in kernels] + [np.trace(slope)]) * variances
-        deviations = np.sqrt(variances[:m])
-        gradient[:m] += 0.5 * deviations
-        likelihood = 0.5 * targets @ weights + np.log(np.diag(lower)).sum()
-        return float(likelihood + deviations.sum()), gradient
-
-    found = minimize(
-        objective,
-        np.log([*[0.7 / m] * m, 0.3]),
-        jac=True,
-        method="L-BFGS-B",
-        bounds=[(-16.0, 4.0)] * m + [(float(np.log(_LEAST_NOISE)), 2.0)],
-        options={"maxiter": 60},
-    )
-    variances = np.exp(found.x)
-    return variances[:m], float(variances[m])
