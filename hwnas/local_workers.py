@@ -8,17 +8,16 @@ import os
 import traceback
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
-from types import TracebackType
 from typing import Self
 
 from hwnas.child_processes import blocked_interrupt, end_with_parent
 from hwnas.errors import UnreachableError, UserError
 
-# a search that kills its workers again and again must end
-_MOST_RESTARTS = 10
+MOST_RESTARTS = 10
+"""A search that kills its workers again and again must end."""
 
-PATIENCE_S = 300.0
-"""How long a worker that starts while the storage restarts waits for it."""
+# how long a worker that starts while the storage restarts waits for it
+_PATIENCE_S = 300.0
 
 
 class LocalWorkers:
@@ -72,17 +71,12 @@ class LocalWorkers:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def _replace(self, dead: SpawnProcess) -> None:
         self._restarts += 1
-        if self._restarts > _MOST_RESTARTS:
+        if self._restarts > MOST_RESTARTS:
             raise RuntimeError(
                 f"{self._restarts} worker processes died, the last with exit code {dead.exitcode}"
             )
@@ -109,13 +103,25 @@ def raise_as_here(kind: str, message: str) -> None:
     raise known.get(kind, RuntimeError)(message)
 
 
-def _work(location: str, study_name: str, parent: int, errors: Connection) -> None:
-    end_with_parent(parent)
+def work(url: str, study_name: str) -> tuple[str, str] | None:
+    """Be a worker; return the error that ended it, for `raise_as_here`.
+
+    Args:
+        url: Storage of the study.
+        study_name: Of the study in the storage.
+    """
     from hwnas.worker import worker
 
     try:
-        worker(location, study_name=study_name, patience_s=PATIENCE_S)
+        worker(url, study_name=study_name, patience_s=_PATIENCE_S)
     except UserError as error:
-        errors.send((type(error).__name__, str(error)))
+        return type(error).__name__, str(error)
     except Exception:
-        errors.send(("", traceback.format_exc()))
+        return "", traceback.format_exc()
+    return None
+
+
+def _work(url: str, study_name: str, parent: int, errors: Connection) -> None:
+    end_with_parent(parent)
+    if (error := work(url, study_name)) is not None:
+        errors.send(error)

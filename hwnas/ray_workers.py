@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import traceback
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from hwnas.errors import UnreachableError, UserError
-from hwnas.local_workers import PATIENCE_S, raise_as_here
+from hwnas.local_workers import MOST_RESTARTS, raise_as_here, work
 
 if TYPE_CHECKING:
     from hwnas.config import RayConfig
-
-# a search that kills its workers again and again must end
-_MOST_RESTARTS = 10
 
 
 class RayWorkers:
@@ -50,8 +45,8 @@ class RayWorkers:
         remote = ray.remote(
             num_cpus=settings.cpus_per_worker,
             num_gpus=settings.gpus_per_worker,
-            max_retries=_MOST_RESTARTS,
-        )(_work)
+            max_retries=MOST_RESTARTS,
+        )(work)
         self._running: list[Any] = [remote.remote(url, study_name) for _ in range(settings.workers)]
 
     def check(self) -> bool:
@@ -83,22 +78,5 @@ class RayWorkers:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
-
-
-def _work(url: str, study_name: str) -> tuple[str, str] | None:
-    from hwnas.worker import worker
-
-    try:
-        worker(url, study_name=study_name, patience_s=PATIENCE_S)
-    except UserError as error:
-        return type(error).__name__, str(error)
-    except Exception:
-        return "", traceback.format_exc()
-    return None
