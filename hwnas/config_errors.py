@@ -63,7 +63,7 @@ def _explain(error: Any, model: type[BaseModel]) -> str:
         return str(message).removeprefix("Value error, ")
     if kind == "union_tag_invalid":
         allowed = [tag.strip("'") for tag in context["expected_tags"].split(", ")]
-        suggestion = _did_you_mean(context["tag"], allowed)
+        suggestion = did_you_mean(context["tag"], allowed)
         return f"unknown {context['tag']!r}.{suggestion} Known: {', '.join(allowed)}."
     if kind == "string_pattern_mismatch":
         message = f"text that matches {context['pattern']}"
@@ -77,10 +77,11 @@ def _explain(error: Any, model: type[BaseModel]) -> str:
 def _suggestion(location: tuple[int | str, ...], model: type[BaseModel]) -> str:
     allowed = _fields_at(model, location[:-1])
     fallback = f" Allowed: {', '.join(sorted(allowed))}." if allowed else ""
-    return _did_you_mean(str(location[-1]), allowed) or fallback
+    return did_you_mean(str(location[-1]), allowed) or fallback
 
 
-def _did_you_mean(word: str, allowed: Sequence[str]) -> str:
+def did_you_mean(word: str, allowed: Sequence[str]) -> str:
+    """Return the most similar of allowed words as a question, or nothing."""
     close = difflib.get_close_matches(word, allowed, n=1)
     return f" Did you mean {close[0]!r}?" if close else ""
 

@@ -48,6 +48,11 @@ class ArchitectureCosts:
     product: ProductConfig | None = None
     latency_p99_s: Prediction | None = None
 
+    @property
+    def mean_stage_latency_s(self) -> tuple[float, ...]:
+        """Mean latency of each stage, in execution order."""
+        return tuple(latency.mean for latency in self.stage_latency_s)
+
     def expected(self, metric: str, exit_shares: Sequence[float]) -> float:
         """Return a cost to optimize, given which share of samples leaves at each exit."""
         if metric == "flash_bytes":

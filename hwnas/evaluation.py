@@ -9,7 +9,7 @@ from hwnas.candidate_training import TrainingOutcome
 from hwnas.errors import UserError
 from hwnas.local_workers import LocalWorkers
 from hwnas.ray_workers import RayWorkers
-from hwnas.scorer_choice import LADDER
+from hwnas.scorer_choice import LADDER, can_be_chosen
 from hwnas.search_budget import STOPPED, Accounts
 from hwnas.search_context import SearchContext
 from hwnas.search_study import storage_url
@@ -90,7 +90,9 @@ class _Seen:
                 progress.advance(outcome.note)
             elif not outcome.halted:
                 progress.message(outcome.note)
-        if not self._ladder and (found := study.description(LADDER)) is not None:
+        if self._ladder or not can_be_chosen(study, self._context.config.accuracy):
+            return
+        if (found := study.description(LADDER)) is not None:
             self._ladder = True
             for line in json.loads(found)["lines"]:
                 progress.message(line)

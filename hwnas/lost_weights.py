@@ -61,6 +61,6 @@ def _task(context: SearchContext, evaluated: Evaluated) -> TrainingTask:
     return TrainingTask(
         architecture=evaluated.architecture,
         seed=context.training_seed(evaluated.number),
-        stage_costs=tuple(p.mean for p in costs.stage_latency_s),
+        stage_costs=costs.mean_stage_latency_s,
         checkpoint=context.run.checkpoint(evaluated.architecture.arch_id),
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
+from typing import TypeAlias
 
 from hwnas.costs import ArchitectureCosts
 from hwnas.objectives import Constraint
@@ -11,6 +13,8 @@ from hwnas.sampler_mirror import SamplerMirror, Suggestion
 from hwnas.study_view import Evaluation, Status, StudyView
 from hwnas.trial_record import TrialContent
 from search_spaces import Architecture
+
+Reserve: TypeAlias = Callable[[], Sequence[Architecture]]
 
 # proposals in a row that yield no new feasible architecture before the sampler is overruled
 _PATIENCE = 30
@@ -25,7 +29,7 @@ class Proposer:
         parameters: Of the search space.
         constraints: Limits on predicted costs.
         costs: Predicts them.
-        reserve: Feasible architectures to fall back on when the sampler finds none.
+        reserve: Finds feasible architectures to fall back on when the sampler finds none.
     """
 
     def __init__(
@@ -35,14 +39,14 @@ class Proposer:
         parameters: ParameterSpace,
         constraints: Sequence[Constraint],
         costs: Callable[[Architecture], ArchitectureCosts],
-        reserve: Sequence[Architecture],
+        reserve: Reserve,
     ) -> None:
         self._view = view
         self._mirror = mirror
         self._parameters = parameters
         self._constraints = tuple(constraints)
         self._costs = costs
-        self._reserve = tuple(reserve)
+        self._reserve = cache(reserve)
 
     def next(self, queue: Sequence[Architecture], lost: Evaluation | None) -> TrialContent | None:
         """Return the next proposal; ``None`` where nothing new is found.
@@ -54,7 +58,7 @@ class Proposer:
         """
         listed = self._unseen(queue)
         if not listed and self._view.misses >= _PATIENCE:
-            listed = self._unseen(self._reserve)
+            listed = self._unseen(self._reserve())
             if not listed:
                 return None
         if listed:

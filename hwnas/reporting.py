@@ -122,8 +122,9 @@ def _summary(front: Document) -> str:
         f"{c['name']} {c['bound'] * c['shown_per_si']:g}" for c in front["constraints"]
     )
     text = (
-        f"{counts['evaluated']} architectures trained, {counts['infeasible']} rejected by limits "
-        f"before training, {counts['repeated']} repeats skipped, {counts['failed']} failed; "
+        f"{counts['evaluated']} architectures trained, {counts['stopped']} stopped early, "
+        f"{counts['infeasible']} rejected by limits before training, "
+        f"{counts['repeated']} repeats skipped, {counts['failed']} failed; "
         f"{members} on the front; hypervolume {front['hypervolume']['value']:.4f}. "
         f"Limits: {limits or 'none'}."
     )

@@ -60,7 +60,7 @@ def retrain(
                 TrainingTask(
                     architecture=finalist.architecture,
                     seed=seed,
-                    stage_costs=tuple(p.mean for p in costs.stage_latency_s),
+                    stage_costs=costs.mean_stage_latency_s,
                     checkpoint=checkpoint,
                     judge_on_test=True,
                 )

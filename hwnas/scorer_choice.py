@@ -18,6 +18,7 @@ from hwnas.scorers.training_free import TRAINING_FREE
 from hwnas.scoring_ladder import choose_ladder, ladder_lines
 from hwnas.search_samplers import CandidateFilter
 from hwnas.study import Evaluated, SearchStudy
+from hwnas.training_config import AccuracyConfig
 from search_spaces.encoding import encode
 
 LADDER = "ladder"
@@ -26,6 +27,12 @@ LADDER = "ladder"
 _AUTO = "auto"
 # of the architectures trained with several seeds, some may fail
 _ENOUGH = 0.75
+
+
+def can_be_chosen(study: SearchStudy, settings: AccuracyConfig) -> bool:
+    """Return whether as many evaluations have ended as there are to be trained first."""
+    counts = study.counts()
+    return counts["evaluated"] + counts["failed"] >= settings.ranking.architectures
 
 
 class ScorerChoice:
@@ -53,7 +60,7 @@ class ScorerChoice:
 
     def settle(self) -> None:
         """Choose, or learn what another worker chose, where it can be known by now."""
-        if self._chosen is not None:
+        if self._chosen is not None or not can_be_chosen(self._study, self._settings):
             return
         found = self._study.description(LADDER)
         if found is None:
@@ -83,9 +90,7 @@ class ScorerChoice:
 
     def _sample(self) -> tuple[list[Evaluated], list[TrainingOutcome]] | None:
         """Return what was trained with every seed; ``None`` while that is too little."""
-        ranking, counts = self._settings.ranking, self._study.counts()
-        if counts["evaluated"] + counts["failed"] < ranking.architectures:
-            return None
+        ranking = self._settings.ranking
         first = [e for e in self._study.evaluated() if e.number < ranking.architectures]
         outcomes = [TrainingOutcome.from_dict(e.result) for e in first]
         kept = [i for i, o in enumerate(outcomes) if len(o.curves) == ranking.seeds]

@@ -9,14 +9,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-
 from hwnas.config import ExperimentConfig
 from hwnas.costs import CostModel
 from hwnas.errors import UserError
 from hwnas.objectives import Constraint, Objective, constraints_of, objectives_of
 from hwnas.pareto import ObjectiveScale
 from hwnas.run_folder import SCHEMA_VERSION
+from hwnas.seeds import derived_seed
 from latency_predictors.target_predictors import TargetPredictors
 from search_spaces import SearchSpace
 from targets.spec import EnergyModel
@@ -120,8 +119,3 @@ class SearchPlan:
                 f"{source}: damaged ({type(error).__name__}: {str(error).splitlines()[0]}). "
                 "Search again under another name."
             ) from None
-
-
-def derived_seed(seed: int, *stream: int) -> int:
-    """Return a seed of a stream: equal streams of one experiment have equal seeds."""
-    return int(np.random.SeedSequence([seed, *stream]).generate_state(1)[0] >> 1)

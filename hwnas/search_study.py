@@ -14,8 +14,9 @@ from hwnas.costs import CostModel
 from hwnas.errors import UserError
 from hwnas.feasibility import find_feasible
 from hwnas.run_folder import RunFolder
-from hwnas.search_plan import SearchPlan, derived_seed
+from hwnas.search_plan import SearchPlan
 from hwnas.search_samplers import CandidateFilter, sampler_of
+from hwnas.seeds import derived_seed
 from hwnas.study import SearchStudy
 from search_spaces import Architecture, SearchSpace
 
@@ -65,14 +66,16 @@ def open_study(
         worker: Name of this process, for people.
         candidate_filter: For the sampler, should it pay.
     """
-    reserve: Sequence[Architecture] = ()
-    if plan.config.search.sampler != "pareto_guided":
-        # others propose what exceeds limits again and again, where little meets them
+
+    def reserve() -> Sequence[Architecture]:
         limits = CandidateCostModel(costs, plan.objectives, plan.constraints)
         rng = np.random.default_rng(derived_seed(plan.config.seed, _RESERVE_STREAM))
-        reserve = find_feasible(
+        return find_feasible(
             space, limits.violations, limits.constraints, _RESERVE, rng
         ).architectures
+
+    # the others propose what exceeds limits again and again, where little meets them
+    guided = plan.config.search.sampler == "pareto_guided"
     return SearchStudy(
         storage,
         space,
@@ -80,7 +83,7 @@ def open_study(
         plan.constraints,
         costs.predict,
         sampler_of(plan, space, costs, candidate_filter),
-        reserve,
+        tuple if guided else reserve,
         worker=worker,
         name=plan.config.name,
         lease_s=plan.config.search.lease_s,

@@ -16,7 +16,7 @@ from hwnas.claims import Claims
 from hwnas.costs import ArchitectureCosts
 from hwnas.objectives import Constraint, Objective
 from hwnas.parameter_space import ParameterSpace
-from hwnas.proposing import Proposer
+from hwnas.proposing import Proposer, Reserve
 from hwnas.sampler_mirror import SamplerFactory, SamplerMirror
 from hwnas.study_store import StudyStore
 from hwnas.study_view import Evaluation, Status, StudyView
@@ -112,7 +112,7 @@ class SearchStudy:
         constraints: Limits on predicted costs.
         predict: Costs of architectures.
         sampler: Makes the sampler of a trial from its number.
-        reserve: Feasible architectures to fall back on when the sampler finds none.
+        reserve: Finds feasible architectures to fall back on when the sampler finds none.
         worker: Name of this worker, for people.
         name: Of the study in the storage.
         lease_s: A worker not heard of for so long is taken for dead.
@@ -130,7 +130,7 @@ class SearchStudy:
         constraints: Sequence[Constraint],
         predict: Predict,
         sampler: SamplerFactory,
-        reserve: Sequence[Architecture] = (),
+        reserve: Reserve = tuple,
         *,
         worker: str,
         name: str = "search",

@@ -196,7 +196,7 @@ class Evaluator:
         return TrainingTask(
             architecture=proposal.architecture,
             seed=self._plan.training_seed(proposal.number),
-            stage_costs=tuple(p.mean for p in proposal.costs.stage_latency_s),
+            stage_costs=proposal.costs.mean_stage_latency_s,
             checkpoint=self._run.checkpoint(proposal.architecture.arch_id),
         )
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
 
+from hwnas.config_errors import did_you_mean
 from hwnas.errors import UserError
 from hwnas.scorers._types import AccuracyScorer, ScoringContext
 
@@ -44,6 +44,5 @@ def _load(name: str) -> Any:
     for entry in entry_points(group=ENTRY_POINTS, name=name):
         return entry.load()
     known = names()
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
+    hint = did_you_mean(name, known)
     raise UserError(f"accuracy.scorer: unknown scorer {name!r}.{hint} Known: {', '.join(known)}.")

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from hwnas.candidate_training import TrainingOutcome, TrainingTask, train_candidate
 from hwnas.scorers._types import Rungs, ScoringContext
 from hwnas.scorers.learning_curves import CurveRecorder, rung_epochs
+from hwnas.seeds import derived_seed
 
 if TYPE_CHECKING:
     from torch import nn
@@ -37,10 +36,15 @@ class ReseededTraining:
         outcome = self._train(task, rungs)
         if outcome.failure is not None:
             return outcome
-        seeds = further_seeds(task.seed, self._context.config.accuracy.ranking.seeds - 1)
+        n_further = self._context.config.accuracy.ranking.seeds - 1
         others = [
-            self._train(replace(task, seed=s, judge_on_test=False, keep_weights=False), None)
-            for s in seeds
+            self._train(
+                replace(
+                    task, seed=derived_seed(task.seed, k), judge_on_test=False, keep_weights=False
+                ),
+                None,
+            )
+            for k in range(n_further)
         ]
         return replace(
             outcome,
@@ -61,8 +65,3 @@ class ReseededTraining:
 
         outcome = train_candidate(task, context.space, context.dataset, context.config, go_on=go_on)
         return replace(outcome, curves=(recorder.curve,))
-
-
-def further_seeds(seed: int, n: int) -> list[int]:
-    """Return ``n`` seeds that follow from one and differ from it."""
-    return [int(np.random.SeedSequence([seed, k]).generate_state(1)[0] >> 1) for k in range(n)]

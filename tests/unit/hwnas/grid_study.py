@@ -118,7 +118,7 @@ def open_study(
         constraints,
         costs,
         builtin_sampler(sampler, seed),
-        in_order(reserve),
+        lambda: in_order(reserve),
         worker="tester",
         name=name,
         lease_s=lease_s,

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from hwnas.scorers.full import FullTraining
-from hwnas.scorers.reseeded import ReseededTraining, further_seeds
+from hwnas.scorers.reseeded import ReseededTraining
 from hwnas.scorers.testing import RungsInMemory, small_context, small_task
+from hwnas.seeds import derived_seed
 
 
 def test_the_outcome_is_a_full_training_s_with_a_curve_of_every_seed(tmp_path: Path) -> None:
@@ -15,7 +16,10 @@ def test_the_outcome_is_a_full_training_s_with_a_curve_of_every_seed(tmp_path: P
     rungs = RungsInMemory()
     outcome = ReseededTraining(context).score(task, rungs)
     assert (outcome.validation, outcome.scorer) == (full.validation, "full")
-    assert [c.seed for c in outcome.curves] == [task.seed, *further_seeds(task.seed, 2)]
+    assert [c.seed for c in outcome.curves] == [
+        task.seed,
+        *(derived_seed(task.seed, k) for k in range(2)),
+    ]
     assert {c.epochs for c in outcome.curves} == {(1, 3, 9)}
     assert outcome.validation is not None
     assert outcome.curves[0].accuracy[-1] == outcome.validation.accuracy
@@ -25,8 +29,3 @@ def test_the_outcome_is_a_full_training_s_with_a_curve_of_every_seed(tmp_path: P
     assert len({c.accuracy for c in outcome.curves}) > 1
     # each clock starts with its training
     assert all(0 < c.cpu_s[0] < c.cpu_s[1] < c.cpu_s[2] < outcome.cpu_s for c in outcome.curves)
-
-
-def test_further_seeds_differ_from_each_other_and_from_those_of_other_trainings() -> None:
-    seeds = [s for seed in range(50) for s in (seed, *further_seeds(seed, 3))]
-    assert len(set(seeds)) == 200
