@@ -7,17 +7,15 @@ import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn, Optional
+from typing import Annotated, NoReturn, Optional
 
 import typer
 from rich.console import Console
 
-from hwnas.cli_output import Json, console, print_json
+from hwnas.cli_output import Json, Predictors, console, console_progress, print_json
+from hwnas.cli_search import search, serve_storage, worker
 from hwnas.cli_targets import targets_app
 from hwnas.errors import UserError
-
-if TYPE_CHECKING:
-    from hwnas.progress import ConsoleProgress
 
 _INTERRUPTED = 130
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -29,6 +27,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+for command in (search, worker, serve_storage):
+    app.command()(command)
 app.add_typer(targets_app, name="targets")
 
 
@@ -36,9 +36,6 @@ class SweepAxis(StrEnum):
     """What ``measure --sweep`` varies."""
 
     FREQUENCY = "frequency"
-
-
-Predictors = Annotated[Path, typer.Option(help="Folder of calibrated predictors.")]
 
 
 def main() -> None:
@@ -72,87 +69,6 @@ def _go_on() -> str:
     if "calibrate" in sys.argv[1:2]:
         return "the same command goes on, without --fresh"
     return "continue a search with --resume"
-
-
-@app.command()
-def search(
-    config: Annotated[Path, typer.Argument(help="Experiment file (YAML).")],
-    set_: Annotated[
-        Optional[list[str]],  # noqa: UP045 - typer reads it at run time
-        typer.Option("--set", help="Replace an entry: key.subkey=value. Repeatable."),
-    ] = None,
-    resume: Annotated[bool, typer.Option(help="Continue an interrupted run.")] = False,
-    workers: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option(min=1, help="Worker processes here; one per core by default."),
-    ] = None,
-    runs: Annotated[Path, typer.Option(help="Folder of runs.")] = Path("runs"),
-    predictors: Predictors = Path("predictors"),
-    json_: Json = False,
-) -> None:
-    """Search architectures and write runs/NAME/ with front, measurements and report."""
-    from hwnas.accuracy_text import accuracy_notes
-    from hwnas.reporting import report
-    from hwnas.searching import search as run_search
-    from hwnas.tables import front_table
-
-    with _progress() as progress:
-        run = run_search(
-            config,
-            overrides=set_ or (),
-            resume=resume,
-            runs=runs,
-            predictors=predictors,
-            workers=workers,
-            progress=progress,
-        )
-        page = report(run.path)
-    if json_:
-        print_json(run.front())
-        return
-    screen = console()
-    screen.print(front_table(run.front()))
-    for note in accuracy_notes(run.front()):
-        screen.print(note, soft_wrap=True, markup=False, highlight=False)
-    screen.print(f"Report: {page}", soft_wrap=True)
-    screen.print(f"Next: hwnas export {run.path}", soft_wrap=True)
-
-
-@app.command()
-def worker(
-    location: Annotated[str, typer.Argument(help="Folder of a run, or URL of its storage.")],
-    study: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="The search's name; with a URL."),
-    ] = None,
-    base_dir: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(help="Where relative data paths start on this computer."),
-    ] = None,
-    json_: Json = False,
-) -> None:
-    """Join a running search from another process or computer, and evaluate candidates."""
-    from hwnas.worker import worker as run_worker
-
-    with _progress() as progress:
-        count = run_worker(location, study_name=study, base_dir=base_dir, progress=progress)
-    if json_:
-        print_json({"evaluated": count})
-    else:
-        console().print(f"{count} candidates evaluated here; nothing is left to do")
-
-
-@app.command()
-def serve_storage(
-    location: Annotated[str, typer.Argument(help="URL of the storage.")],
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 13000,
-) -> None:
-    """Put a gRPC proxy in front of a storage: hundreds of workers share its connections."""
-    from hwnas.storages import serve_storage as run_serve
-
-    console().print(f"Serving on {host}:{port} until interrupted", highlight=False)
-    run_serve(location, host, port)
 
 
 @app.command()
@@ -201,7 +117,7 @@ def calibrate(
     from hwnas.cli_output import yaml_text
     from hwnas.tables import calibration_table
 
-    with _progress() as progress:
+    with console_progress() as progress:
         folder, fitted = run_calibrate(
             target,
             space,
@@ -256,7 +172,7 @@ def tune(
     from hwnas.tables import tuning_table
     from hwnas.tuning import tune as run_tune
 
-    with _progress() as progress:
+    with console_progress() as progress:
         results = run_tune(
             target,
             models or (),
@@ -321,7 +237,7 @@ def measure(
     from hwnas.tables import measurement_table
 
     described = load_product(product) if product else None
-    with _progress() as progress:
+    with console_progress() as progress:
         result = run_measure(target, model, product=described, progress=progress).to_dict()
     if json_:
         print_json(result)
@@ -390,18 +306,12 @@ def _sweep(target: str, model: Path, json_: bool) -> None:
     from hwnas.sweep_table import sweep_table
     from hwnas.sweeping import sweep_frequency
 
-    with _progress() as progress:
+    with console_progress() as progress:
         result = sweep_frequency(target, model, progress=progress).to_dict()
     if json_:
         print_json(result)
     else:
         console().print(sweep_table(result))
-
-
-def _progress() -> ConsoleProgress:
-    from hwnas.progress import ConsoleProgress
-
-    return ConsoleProgress(Console(stderr=True))
 
 
 def _parse_shape(text: str) -> tuple[int, ...]:
