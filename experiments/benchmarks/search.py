@@ -33,7 +33,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
-from search_slices import CalibratedCosts, HypervolumeRatio, Slice, encode, load_slice
+from search_slices import CELLS, CalibratedCosts, HypervolumeRatio, Slice, encode, load_slice
 
 from hwnas.builtin_samplers import builtin_sampler
 from hwnas.samplers.pareto_guided import ParetoGuidedSampler
@@ -91,11 +91,12 @@ def run(of: Slice, method: str, seed: int, evaluations: Sequence[int]) -> Run:
 def _sampler(of: Slice, method: str, seed: int) -> Callable[[int], BaseSampler]:
     if method != GUIDED:
         return builtin_sampler(method, seed)  # type: ignore[arg-type]
+    features = encode(of, np.arange(CELLS))
     guided = ParetoGuidedSampler(
         distributions=_PARAMETERS,
         seed=seed,
         costs=CalibratedCosts(of, seed),
-        encode=lambda rows: encode(of, of.index(rows)),
+        encode=lambda rows: [part[of.index(rows)] for part in features],
     )
     return lambda number: guided
 

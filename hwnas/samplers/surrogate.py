@@ -12,6 +12,7 @@ from latency_predictors.kernel_variances import inverse_spread, most_probable_va
 
 Array = NDArray[np.float64]
 Features = Sequence[Array]
+Mask = NDArray[np.bool_]
 
 # of the squared exponentials, in units of the spread of all features together
 _LENGTH_SCALES = (1.0, 3.0)
@@ -19,6 +20,8 @@ _KERNELS = 1 + len(_LENGTH_SCALES)
 _MOST_FOR_VARIANCES = 200
 # of the variance of the targets: few of them may seem to have no noise by chance
 _LEAST_NOISE = 3e-3
+# of the variance of the targets: kernels that explain less are left out
+_VANISHED = 1e-5
 # numbers of a kernel that are held at once: they stay in the processor's cache
 _NUMBERS_AT_ONCE = 2**18
 
@@ -64,14 +67,15 @@ class Surrogate:
         few = [part[some] for part in self._points]
         m = _KERNELS * len(few)
         variances = most_probable_variances(
-            _kernels(few, few),
+            [kernel for part in few for kernel in _kernels(part, part, [True] * _KERNELS)],
             self._targets[some],
             self._noise[some],
             typical_deviation=1.0,
             start=np.log([*[0.7 / m] * m, 0.3]),
             bounds=[(-16.0, 4.0)] * m + [(float(np.log(_LEAST_NOISE)), 2.0)],
         )
-        self._variances, self._nugget = variances[:m], float(variances[m])
+        self._variances = np.where(variances[:m] > _VANISHED, variances[:m], 0.0)
+        self._nugget = float(variances[m])
         self._condition()
 
     @property
@@ -143,9 +147,14 @@ class Surrogate:
 
     def _covariance(self, points: Features, others: Features) -> Array:
         total = np.zeros((len(points[0]), len(others[0])))
-        kernels = _kernels(points, others)
-        for variance, kernel in zip(self._variances, kernels, strict=True):
-            total += variance * kernel
+        by_group = self._variances.reshape(-1, _KERNELS)
+        for variances, one, other in zip(by_group, points, others, strict=True):
+            present = variances > 0
+            if present.any():
+                for variance, kernel in zip(
+                    variances[present], _kernels(one, other, present), strict=True
+                ):
+                    total += variance * kernel
         return total
 
     def _prior_variance(self, points: Features) -> Array:
@@ -157,13 +166,14 @@ class Surrogate:
         return np.asarray(linear + by_group[:, 1:].sum())
 
 
-def _kernels(points: Features, others: Features) -> list[Array]:
-    """Return, for each group of features, the linear kernel and the squared exponentials."""
-    kernels = []
-    for one, other in zip(points, others, strict=True):
-        products = one @ other.T
-        squares = np.einsum("ij,ij->i", one, one)[:, None] + np.einsum("ij,ij->i", other, other)
-        distances = np.maximum(squares - 2 * products, 0.0)
-        kernels.append(products)
-        kernels += [np.exp(distances * (-0.5 / length**2)) for length in _LENGTH_SCALES]
+def _kernels(points: Array, others: Array, wanted: Sequence[bool] | Mask) -> list[Array]:
+    """Return the linear kernel and the squared exponentials of one group of features."""
+    products = points @ others.T
+    kernels = [products] if wanted[0] else []
+    if any(wanted[1:]):
+        squares = np.einsum("ij,ij->i", points, points)[:, None]
+        squares = squares + np.einsum("ij,ij->i", others, others)
+        halves = np.minimum(products - 0.5 * squares, 0.0)
+        lengths = [length for length, w in zip(_LENGTH_SCALES, wanted[1:], strict=True) if w]
+        kernels += [np.exp(halves / length**2) for length in lengths]
     return kernels
