@@ -152,7 +152,7 @@ class ParetoGuidedSampler(BaseSampler):
         self, guide: GuidedProposals, trials: Sequence[FrozenTrial], number: int, size: int
     ) -> Rows:
         """Return the row at a trial's place in its block, or another if a trial has that one."""
-        new = [t for t in trials if t.number >= self._block_start and t.number not in self._since]
+        new = [t for t in trials[self._block_start :] if t.number not in self._since]
         found = zip(new, self._keys_of(new), strict=True)
         self._since.update((t.number, key) for t, key in found if key is not None)
         taken = set(self._since.values())
