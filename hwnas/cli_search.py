@@ -26,10 +26,7 @@ def search(
     json_: Json = False,
 ) -> None:
     """Search architectures and write runs/NAME/ with front, measurements and report."""
-    from hwnas.accuracy_text import accuracy_notes
-    from hwnas.reporting import report
     from hwnas.searching import search as run_search
-    from hwnas.tables import front_table
 
     with console_progress() as progress:
         run = run_search(
@@ -41,6 +38,11 @@ def search(
             workers=workers,
             progress=progress,
         )
+        # not before wrong input was told
+        from hwnas.accuracy_text import accuracy_notes
+        from hwnas.reporting import report
+        from hwnas.tables import front_table
+
         page = report(run.path)
     if json_:
         print_json(run.front())

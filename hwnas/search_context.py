@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from hwnas.config import ExperimentConfig
-from hwnas.costs import CostModel
-from hwnas.datasets import Dataset
-from hwnas.objectives import Constraint, Objective
-from hwnas.pareto import ObjectiveScale
-from hwnas.progress import ProgressReporter
-from hwnas.run_folder import RunFolder
-from hwnas.search_plan import SearchPlan
-from hwnas.study import SearchStudy
-from search_spaces import SearchSpace
-from targets import Target
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from hwnas.config import ExperimentConfig
+    from hwnas.costs import CostModel
+    from hwnas.datasets import Dataset
+    from hwnas.objectives import Constraint, Objective
+    from hwnas.pareto import ObjectiveScale
+    from hwnas.progress import ProgressReporter
+    from hwnas.run_folder import RunFolder
+    from hwnas.search_plan import SearchPlan
+    from hwnas.study import SearchStudy
+    from search_spaces import SearchSpace
+    from targets import Target
 
 
 @dataclass
