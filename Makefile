@@ -15,7 +15,7 @@ quickstart: .venv/installed
 	$(BIN)/hwnas export runs/quickstart
 
 test: .venv/installed-dev lint
-	$(BIN)/pytest -n 2 --dist loadgroup -m 'not emulated and not alone'
+	$(BIN)/pytest -n 2 --dist loadfile -m 'not emulated and not alone'
 	$(BIN)/pytest -m alone
 
 test-emulated: .venv/installed-dev
