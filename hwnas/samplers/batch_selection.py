@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,30 +14,29 @@ from hwnas.samplers.objective_models import Belief, ObjectiveModel
 
 Array = NDArray[np.float64]
 
-# one in so many is chosen as if models were so many times less sure than they say
-_EXPLORED = 5
-_DOUBT = 2.0
+# one in so many is chosen to explore
+_EXPLORED = 2
 # in which a batch is chosen at most: each one takes long
 _TURNS = 32
 # of the largest variance: copies of one candidate have a singular covariance
 _JITTER = 1e-9
 
 
-def expected_gains(beliefs: Sequence[Belief], front: Array, doubt: float = 1.0) -> Array:
+def expected_gains(beliefs: Sequence[Belief], front: Array, *, exploring: bool = False) -> Array:
     """Return by how much each of n candidates is expected to enlarge the hypervolume.
 
     Args:
         beliefs: Of each of m objectives.
         front: Shape ``(k, m)``: losses reached; 1 is the reference.
-        doubt: Factor of the standard deviations.
+        exploring: Whether models are taken to be less sure than they say.
 
     Returns:
         Shape ``(n,)``.
     """
-    losses = [belief.losses() for belief in beliefs]
+    losses = [belief.losses(exploring=exploring) for belief in beliefs]
     means, stds = (np.stack(part, axis=1) for part in zip(*losses, strict=True))
     region = ImprovableRegion(front, np.ones(len(beliefs)))
-    return region.expected_improvement(means, doubt * stds)
+    return region.expected_improvement(means, stds)
 
 
 def greedy_batch(
@@ -66,8 +66,8 @@ def greedy_batch(
     chosen: list[int] = []
     n = min(n, len(candidates))
     for turn in range(min(n, _TURNS)):
-        doubt = _DOUBT if turn % _EXPLORED == _EXPLORED - 1 else 1.0
-        gains = np.where(free, expected_gains(beliefs, front, doubt), -np.inf)
+        exploring = turn % _EXPLORED == _EXPLORED - 1
+        gains = np.where(free, expected_gains(beliefs, front, exploring=exploring), -np.inf)
         # in large batches some at once, as many in each turn
         many = (n - len(chosen)) // (min(n, _TURNS) - turn)
         best = np.argsort(-gains, kind="stable")[:many]
@@ -94,4 +94,4 @@ def _believing(belief: Belief, covariance: Array, awaited: NDArray[np.intp]) -> 
     covariance -= with_awaited @ gain
     explained = np.einsum("ij,ji->i", with_awaited, gain)
     shared = np.maximum(belief.shared - explained, 0.0)
-    return Belief(belief.mean, shared, belief.own, belief.warp)
+    return replace(belief, shared=shared)

@@ -23,6 +23,8 @@ _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 _LARGEST_EXPONENT = 20.0
 # of predictions that were evaluated, below which nothing is learned from them
 _LEAST_ERRORS = 5
+# models of what is learned err more than they say where it counts, by about so much
+_DOUBT = 2.0
 # standard deviations from the others beyond which an error of a prediction is an outlier
 _OUTLIER = 3.0
 
@@ -100,9 +102,22 @@ class Belief:
     own: Array
     warp: Warp
 
-    def losses(self) -> tuple[Array, Array]:
-        """Return means and standard deviations of the losses."""
-        return self.warp.losses(self.mean, self.shared + self.own)
+    def losses(self, *, exploring: bool = False) -> tuple[Array, Array]:
+        """Return means and standard deviations of the losses, larger ones to explore."""
+        means, stds = self.warp.losses(self.mean, self.shared + self.own)
+        return means, stds * (_DOUBT if exploring else 1.0)
+
+
+class BeliefInPrediction(Belief):
+    """Of what is predicted. Errors of one candidate alone are counted on only to explore.
+
+    Of thousands, some would always seem to have a chance of being cheapest, and be tried one
+    after the other.
+    """
+
+    def losses(self, *, exploring: bool = False) -> tuple[Array, Array]:
+        """Return means and standard deviations of the losses, larger ones to explore."""
+        return self.warp.losses(self.mean, self.shared + self.own if exploring else self.shared)
 
 
 class LearnedObjective:
@@ -163,9 +178,6 @@ class PredictedObjective:
     standard deviation that predictions claim: candidates that resemble each other err alike,
     and may err more than is claimed, as where exits decide how much of a network runs.
 
-    An error of one candidate alone is not counted on: of thousands, some would always seem to
-    have a chance of being cheapest, and be tried one after the other.
-
     Args:
         scale: Of the losses; logarithmic in this objective.
         column: Of the objective.
@@ -190,9 +202,10 @@ class PredictedObjective:
         mean, stds = self._predicted(candidates)
         nothing = np.zeros(len(mean))
         if self._error is None:
-            return Belief(mean, nothing, nothing, self._warp)
-        error, variance = self._error.predict(candidates.features)
-        return Belief(mean + stds * error, stds**2 * variance, nothing, self._warp)
+            return BeliefInPrediction(mean, nothing, nothing, self._warp)
+        error, shared = self._error.predict(candidates.features)
+        own = np.full(len(mean), self._error.nugget_variance)
+        return BeliefInPrediction(mean + stds * error, stds**2 * shared, stds**2 * own, self._warp)
 
     def covariance(self, candidates: Candidates) -> Array:
         """Return their joint covariance before the warp, shape ``(n, n)``."""
