@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING, Any, Self
 
 from hwnas.errors import UnreachableError, UserError
@@ -9,6 +10,9 @@ from hwnas.local_workers import MOST_RESTARTS, raise_as_here, work
 
 if TYPE_CHECKING:
     from hwnas.config import RayConfig
+
+# a cluster takes a connection within
+_ANSWER_S = 10.0
 
 
 class RayWorkers:
@@ -34,14 +38,11 @@ class RayWorkers:
         except ImportError:
             raise UserError("search.ray: needs Ray. Run: pip install 'hwnas[ray]'") from None
         self._ray = ray
+        _require_answer(settings.address)
         try:
             ray.init(address=settings.address, log_to_driver=False, configure_logging=False)
         except (ConnectionError, ValueError, RuntimeError) as error:
-            reason = str(error).partition("\n")[0]
-            raise UnreachableError(
-                f"search.ray.address: no cluster at {settings.address!r} ({reason}). "
-                "Check: ray status"
-            ) from None
+            raise _no_cluster(settings.address, error) from None
         remote = ray.remote(
             num_cpus=settings.cpus_per_worker,
             num_gpus=settings.gpus_per_worker,
@@ -80,3 +81,21 @@ class RayWorkers:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+def _require_answer(address: str | None) -> None:
+    """Raise at once where nobody listens: Ray itself goes on trying for minutes."""
+    if address is None or ":" not in address:
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=_ANSWER_S).close()
+    except (OSError, ValueError) as error:
+        raise _no_cluster(address, error) from None
+
+
+def _no_cluster(address: str | None, error: Exception) -> UnreachableError:
+    reason = str(error).partition("\n")[0]
+    return UnreachableError(
+        f"search.ray.address: no cluster at {address!r} ({reason}). Check: ray status"
+    )
