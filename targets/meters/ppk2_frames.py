@@ -42,7 +42,8 @@ def decode(
     words: list[NDArray[np.uint32]] = [np.empty(0, np.uint32)]
     lost: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
     start = skipped = 0
-    searching = counter is None
+    # a piece may begin in the middle of what an earlier one lost track of
+    searching = counter is None or bool(_gaps(_words(content, 0)[:1], counter).any())
     while len(content) - start > _SIZE:
         if searching:
             before = start

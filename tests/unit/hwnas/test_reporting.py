@@ -116,7 +116,7 @@ def front() -> Document:
             },
         },
         "front_prediction": agreement(0.05),
-        "counts": {"evaluated": 8, "infeasible": 2, "repeated": 1, "failed": 0},
+        "counts": {"evaluated": 8, "stopped": 1, "infeasible": 2, "repeated": 1, "failed": 0},
         "evaluations": evaluations,
         "hypervolume_history": [0.1, 0.2, 0.2, 0.3, 0.35, 0.4, 0.4, 0.4321],
     }
@@ -264,7 +264,7 @@ def test_the_page_tells_counts_limits_calibration_and_settings(
     front: Document, manifest: Document
 ) -> None:
     page = without_library(render(manifest, front))
-    assert "8 architectures trained, 2 rejected by limits" in page
+    assert "8 architectures trained, 1 stopped early, 2 rejected by limits" in page
     assert "3 on the front; hypervolume 0.4321. Limits: max_latency_ms 2." in page
     assert "3.1%" in page  # of the predictor
     assert "24.7%" in page  # of MACs alone
