@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from multiprocessing import resource_tracker
 
 
 @contextlib.contextmanager
@@ -16,6 +17,8 @@ def blocked_interrupt() -> Iterator[None]:
 
     They inherit the block; this process gets the signal at the end.
     """
+    # it starts with the first process otherwise, and lifts the block when it does
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
