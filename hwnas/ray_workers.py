@@ -85,12 +85,12 @@ class RayWorkers:
 
 def _require_answer(address: str | None) -> None:
     """Raise at once where nobody listens: Ray itself goes on trying for minutes."""
-    if address is None or ":" not in address:
-        return
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not port.isdigit():
+        return  # of another kind than HOST:PORT: Ray knows it or says so
     try:
-        socket.create_connection((host, int(port)), timeout=_ANSWER_S).close()
-    except (OSError, ValueError) as error:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S).close()
+    except OSError as error:
         raise _no_cluster(address, error) from None
 
 
