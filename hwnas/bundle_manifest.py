@@ -1,0 +1,152 @@
+"""What a bundle says of itself: its networks, operating points, preprocessing and files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from hwnas.config_errors import one_line
+from hwnas.errors import UserError
+from hwnas.exit_policy import ConfidenceMeasure, ExitPolicy
+
+SCHEMA_VERSION = 2
+MANIFEST = "manifest.json"
+
+_Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+# relative, forward slashes, no part that leaves the folder
+_File = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*$")
+]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FileRecord(_Section):
+    """A file of the bundle as it was written."""
+
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    size_bytes: Annotated[int, Field(ge=0)]
+
+
+class StageFiles(_Section):
+    """One early-exit stage: reads ``input``, writes ``logits`` and, but for the last, ``features``.
+
+    Args:
+        onnx: Static graph of batch 1.
+        library: Compiled for the target, where its toolchain makes libraries.
+    """
+
+    onnx: _File
+    library: _File | None = None
+
+
+class BundledNetwork(_Section):
+    """Weights in one precision, cut into stages."""
+
+    arch_id: str
+    training: str
+    precision: Literal["float32", "int8", "mixed"]
+    target: str = Field(description="that measured it, such as host-onnxruntime")
+    stages: Annotated[tuple[StageFiles, ...], Field(min_length=1)]
+
+
+class BundledExitPolicy(_Section):
+    """As `hwnas.exit_policy.ExitPolicy`."""
+
+    measure: ConfidenceMeasure
+    temperatures: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...]
+    thresholds: tuple[Annotated[float, Field(allow_inf_nan=False)], ...]
+
+    @property
+    def policy(self) -> ExitPolicy:
+        """The policy itself."""
+        return ExitPolicy(self.thresholds, self.temperatures, self.measure)
+
+
+class BundledPoint(_Section):
+    """A network with an exit policy at an operating point of the device, and its metrics.
+
+    Args:
+        network: Key of ``networks``.
+        variant_id: Of the run it comes from.
+        exit_shares: Share of validation samples that leaves at each exit.
+        device_point: Clock and power mode to set; ``None`` for the usual one.
+        metrics: As in ``front.json``, by name in SI units.
+    """
+
+    network: str
+    variant_id: str
+    exit_policy: BundledExitPolicy
+    exit_shares: tuple[float, ...]
+    device_point: str | None
+    metrics: Mapping[str, dict[str, Any]]
+
+
+class BundledInput(_Section):
+    """Shape of one sample with its batch axis, and its type."""
+
+    shape: Annotated[tuple[int, ...], Field(min_length=2)]
+    dtype: Literal["float32"]
+
+
+class BundleManifest(_Section):
+    """The manifest of a bundle.
+
+    Args:
+        operating_points: By name, such as ``high``, ``balanced``, ``low``; the first is the
+            one to use where nothing chooses.
+        scaling_policy: File that says when to use which operating point, where there are
+            several.
+        samples: File of sample inputs, and of logits and answers of every operating point.
+        notes: Licence of data and weights, and what else a user must know.
+        files: Every file of the bundle but this one.
+    """
+
+    schema_version: Literal[2]
+    run: str
+    target: str
+    class_names: tuple[str, ...]
+    input: BundledInput
+    preprocessing: dict[str, Any]
+    networks: dict[_Name, BundledNetwork]
+    operating_points: Annotated[dict[_Name, BundledPoint], Field(min_length=1)]
+    scaling_policy: _File | None
+    samples: _File
+    notes: dict[str, str]
+    environment: dict[str, Any]
+    files: dict[_File, FileRecord]
+
+    @property
+    def default_point(self) -> str:
+        """Name of the operating point to use where nothing chooses."""
+        return next(iter(self.operating_points))
+
+
+def read_manifest(bundle: Path) -> BundleManifest:
+    """Read a bundle's manifest; `hwnas.bundle.open_bundle` also checks what it points to.
+
+    Raises:
+        UserError: If it is missing, damaged or of another schema version.
+    """
+    path = bundle / MANIFEST
+    try:
+        document = json.loads(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path}: not a bundle ({error.strerror})") from None
+    except ValueError as error:
+        raise UserError(f"{path}: damaged ({error})") from None
+    version = document.get("schema_version") if isinstance(document, dict) else None
+    if version != SCHEMA_VERSION:
+        raise UserError(
+            f"{path}: wanted schema_version {SCHEMA_VERSION}. Got {version!r}. Export it again."
+        )
+    try:
+        return BundleManifest.model_validate_json(json.dumps(document), strict=True)
+    except ValidationError as error:
+        raise UserError(f"{path}: {one_line(error, document, BundleManifest)}") from None
