@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar
+from typing import Annotated, Any, Literal, TypeAlias
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from hwnas.config_errors import one_line
+from hwnas.config_file import parse_yaml, read_document, validated
 from hwnas.dataset_config import DatasetConfig
 from hwnas.errors import UserError
 from hwnas.objectives import unmet_need
@@ -35,7 +32,6 @@ Scalar: TypeAlias = int | float | str
 
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Count = Annotated[int, Field(ge=1)]
-_Model = TypeVar("_Model", bound=BaseModel)
 
 
 class _Section(BaseModel):
@@ -194,7 +190,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
     Raises:
         UserError: One line naming file, key, what was wanted and what came.
     """
-    document = _read(path)
+    document = read_document(path)
     for override in overrides:
         _apply_override(document, override)
     return parse_config(document, str(path))
@@ -209,23 +205,7 @@ def load_product(path: Path) -> ProductConfig:
     Raises:
         UserError: As `load_config`.
     """
-    return _validated(_read(path), str(path), _ProductFile).product
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({_reason(error)})") from None
-    document = _parse_yaml(text, str(path))
-    if document is None:
-        return {}
-    if not isinstance(document, dict):
-        raise UserError(
-            f"{path}: wanted keys and values such as 'name: my-search'. "
-            f"Got {type(document).__name__}."
-        )
-    return document
+    return validated(read_document(path), str(path), _ProductFile).product
 
 
 def parse_config(document: Mapping[str, Any], source: str) -> ExperimentConfig:
@@ -238,7 +218,7 @@ def parse_config(document: Mapping[str, Any], source: str) -> ExperimentConfig:
     Raises:
         UserError: As `load_config`.
     """
-    config = _validated(document, source, ExperimentConfig)
+    config = validated(document, source, ExperimentConfig)
     if len(set(config.objectives)) != len(config.objectives):
         raise UserError(f"{source}: objectives: wanted each once. Got {list(config.objectives)}.")
     if config.search.ray is not None and config.search.storage is None:
@@ -251,63 +231,6 @@ def parse_config(document: Mapping[str, Any], source: str) -> ExperimentConfig:
     return config
 
 
-def _validated(document: Mapping[str, Any], source: str, model: type[_Model]) -> _Model:
-    try:
-        # JSON mode: strict about types (no True for 1, no "60" for 60), lists become tuples
-        text = json.dumps(document, default=str)
-        return model.model_validate_json(text, strict=True)
-    except (TypeError, ValueError) as error:
-        if isinstance(error, ValidationError):
-            raise UserError(f"{source}: {one_line(error, document, model)}") from None
-        raise UserError(f"{source}: {_reason(error)}") from None
-    except RecursionError:
-        raise UserError(f"{source}: nested too deeply") from None
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML that reads 1e-3 as a number and refuses a key written twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value if isinstance(node, yaml.MappingNode) else ():
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, str):
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"keys must be text. Got {key!r}.", key_node.start_mark
-                )
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key!r} is written twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
-    list("-+.0123456789"),
-)
-
-
-def _parse_yaml(text: str, source: str) -> Any:
-    try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of SafeLoader
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f":{mark.line + 1}" if mark else ""
-        parts = [getattr(error, name, None) for name in ("context", "problem", "reason")]
-        problem = ", ".join(part for part in parts if part)
-        raise UserError(f"{source}{where}: not valid YAML ({problem})") from None
-    except RecursionError:
-        raise UserError(f"{source}: nested too deeply") from None
-    except (LookupError, AttributeError):
-        # how PyYAML meets !!int "" and the like
-        raise UserError(f"{source}: not valid YAML (a value does not fit its tag)") from None
-    except ValueError as error:
-        raise UserError(f"{source}: not valid YAML ({_reason(error)})") from None
-
-
 def _apply_override(document: dict[str, Any], override: str) -> None:
     key, separator, value = override.partition("=")
     if not separator or not key:
@@ -318,10 +241,4 @@ def _apply_override(document: dict[str, Any], override: str) -> None:
         if not isinstance(child, dict):
             raise UserError(f"--set {override}: {parent!r} holds a value, not a section")
         document = child
-    document[last] = _parse_yaml(value, f"--set {override}")
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    document[last] = parse_yaml(value, f"--set {override}")
