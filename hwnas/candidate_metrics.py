@@ -48,31 +48,58 @@ def measured_candidate(
         product: What surrounds the network, where the experiment says so.
     """
     shares = deployment.exit_shares
+    accuracies = accuracy_metrics(searched, retrained)
+    metrics = deployed_metrics(accuracies, measured, shares, energy_model, product)
+    metrics = _with_predictions(metrics, costs, shares)
+    metrics |= count_metrics(space.stages(evaluated.architecture), shares)
+    return Candidate(evaluated.number, evaluated.architecture, metrics, deployment)
+
+
+def deployed_metrics(
+    accuracies: Mapping[str, Metric],
+    measured: MeasuredArchitecture,
+    shares: Sequence[float],
+    energy_model: EnergyModel,
+    product: ProductConfig | None = None,
+) -> dict[str, Metric]:
+    """Join accuracies with everything that follows from the measurements of a network's stages.
+
+    Args:
+        accuracies: By name.
+        measured: One measurement per stage.
+        shares: Share of samples that leaves at each exit.
+        energy_model: Of the target.
+        product: What surrounds the network, where the experiment says so.
+    """
     metrics = {
-        **accuracy_metrics(searched, retrained),
-        **latency_metrics(measured, shares, costs),
-        **_with_prediction(energy_metrics(measured, shares, energy_model), costs, shares),
-        **size_metrics(measured, costs),
-        **count_metrics(space.stages(evaluated.architecture), shares),
+        **accuracies,
+        **latency_metrics(measured, shares),
+        **energy_metrics(measured, shares, energy_model),
+        **size_metrics(measured),
     }
     supply_voltage_v = None
     if product is not None:
         metrics |= product_metrics(metrics, measured.measurements, product)
         supply_voltage_v = product.supply_voltage_v
-    metrics |= current_metrics(metrics, measured.measurements, supply_voltage_v)
-    return Candidate(evaluated.number, evaluated.architecture, metrics, deployment)
+    return metrics | current_metrics(metrics, measured.measurements, supply_voltage_v)
 
 
-def _with_prediction(
-    energies: Mapping[str, Metric], costs: ArchitectureCosts, shares: Sequence[float]
+def _with_predictions(
+    metrics: Mapping[str, Metric], costs: ArchitectureCosts, shares: Sequence[float]
 ) -> dict[str, Metric]:
-    """Put beside energies what was predicted before they were measured."""
+    """Put beside costs what was predicted before they were measured."""
+    stages_s = [p.mean for p in costs.stage_latency_s]
     predicted = {
+        "latency_s": expected_cost(shares, stages_s),
+        "worst_latency_s": sum(stages_s),
+        "worst_latency_p99_s": costs.latency_p99_s.mean if costs.latency_p99_s else None,
         "energy_j": costs.expected("energy_j", shares),
         "worst_energy_j": costs.energy_j.energy_j,
+        "flash_bytes": costs.flash_bytes.mean,
+        "peak_ram_bytes": costs.peak_ram_bytes.mean,
     }
     return {
-        name: replace(metric, predicted=predicted.get(name)) for name, metric in energies.items()
+        name: replace(metric, predicted=predicted.get(name)) for name, metric in metrics.items()
     }
 
 
@@ -87,15 +114,24 @@ def accuracy_metrics(
     outcomes = retrained or [searched]
     metrics = {}
     if tests := [o.test for o in outcomes if o.test]:
-        metrics["accuracy"] = _accuracy(tests, "test")
+        metrics["accuracy"] = accuracy_metric(tests, "test")
     if validations := [o.validation for o in outcomes if o.validation]:
-        metrics["validation_accuracy"] = _accuracy(validations, "validation", not retrained)
+        metrics["validation_accuracy"] = accuracy_metric(validations, "validation", not retrained)
     if retrained and searched.validation:
-        metrics["search_validation_accuracy"] = _accuracy([searched.validation], "validation", True)
+        metrics["search_validation_accuracy"] = accuracy_metric(
+            [searched.validation], "validation", True
+        )
     return metrics
 
 
-def _accuracy(results: Sequence[SplitResult], split: str, selected: bool = False) -> Metric:
+def accuracy_metric(results: Sequence[SplitResult], split: str, selected: bool = False) -> Metric:
+    """Return the mean accuracy of several trainings on one split, with its 95 % interval.
+
+    Args:
+        results: One per training.
+        split: Which samples they were judged on.
+        selected: Whether the network was chosen by this very number.
+    """
     accuracies = [r.accuracy for r in results]
     n = results[0].n
     low, high = (
@@ -114,9 +150,7 @@ def _accuracy(results: Sequence[SplitResult], split: str, selected: bool = False
     )
 
 
-def latency_metrics(
-    measured: MeasuredArchitecture, shares: Sequence[float], costs: ArchitectureCosts
-) -> dict[str, Metric]:
+def latency_metrics(measured: MeasuredArchitecture, shares: Sequence[float]) -> dict[str, Metric]:
     """Return expected, worst-case and P99 latency from the stages' measurements.
 
     Expected latency is ``sum_k p_k sum_{j<=k} t_j`` over exits k with share p_k and
@@ -128,19 +162,15 @@ def latency_metrics(
     medians = [m.latency_median_s for m in measured.measurements]
     intervals = [m.latency_interval_s() for m in measured.measurements]
     lows, highs = [i[0] for i in intervals], [i[1] for i in intervals]
-    predicted = [p.mean for p in costs.stage_latency_s]
     flags = ", ".join(sorted({flag for m in measured.measurements for flag in m.flags})) or None
     expected = Metric(
         expected_cost(shares, medians),
         provenance,
         expected_cost(shares, lows),
         expected_cost(shares, highs),
-        predicted=expected_cost(shares, predicted),
         flags=flags,
     )
-    worst = Metric(
-        sum(medians), provenance, sum(lows), sum(highs), predicted=sum(predicted), flags=flags
-    )
+    worst = Metric(sum(medians), provenance, sum(lows), sum(highs), flags=flags)
     return {
         "latency_s": expected,
         "worst_latency_s": worst,
@@ -149,26 +179,19 @@ def latency_metrics(
             path_p99_s(measured),
             provenance,
             high=worst_p99_bound_s(measured),
-            predicted=costs.latency_p99_s.mean if costs.latency_p99_s else None,
             flags=flags,
         ),
     }
 
 
-def size_metrics(measured: MeasuredArchitecture, costs: ArchitectureCosts) -> dict[str, Metric]:
+def size_metrics(measured: MeasuredArchitecture) -> dict[str, Metric]:
     """Return flash (all stages) and peak RAM (the largest stage) of the compiled stages."""
     provenance: Provenance = measured.measurements[0].provenance
+    flash_bytes = sum(m.flash_bytes for m in measured.measurements)
+    peak_ram_bytes = max(m.peak_ram_bytes for m in measured.measurements)
     return {
-        "flash_bytes": Metric(
-            float(sum(m.flash_bytes for m in measured.measurements)),
-            provenance,
-            predicted=costs.flash_bytes.mean,
-        ),
-        "peak_ram_bytes": Metric(
-            float(max(m.peak_ram_bytes for m in measured.measurements)),
-            provenance,
-            predicted=costs.peak_ram_bytes.mean,
-        ),
+        "flash_bytes": Metric(float(flash_bytes), provenance),
+        "peak_ram_bytes": Metric(float(peak_ram_bytes), provenance),
     }
 
 

@@ -76,25 +76,23 @@ TWO_EXITS = measured(measurement([1e-3] * 200), measurement([3e-3] * 200, flash=
 
 
 def test_expected_latency_of_two_exits_is_the_closed_form() -> None:
-    metrics = latency_metrics(TWO_EXITS, (0.7, 0.3), costs(2e-3, 2e-3))
+    metrics = latency_metrics(TWO_EXITS, (0.7, 0.3))
     # everyone pays the first stage, three in ten also the second
     expected = metrics["latency_s"]
     assert expected.value == pytest.approx(1e-3 + 0.3 * 3e-3)
-    assert expected.predicted == pytest.approx(2e-3 + 0.3 * 2e-3)
     assert (expected.low, expected.high) == pytest.approx((expected.value, expected.value))
     assert expected.provenance == "measured"
 
 
 def test_worst_latency_is_the_path_through_every_exit() -> None:
-    worst = latency_metrics(TWO_EXITS, (0.7, 0.3), costs(2e-3, 2e-3))["worst_latency_s"]
+    worst = latency_metrics(TWO_EXITS, (0.7, 0.3))["worst_latency_s"]
     assert worst.value == pytest.approx(4e-3)
-    assert worst.predicted == pytest.approx(4e-3)
 
 
 def test_intervals_of_the_stages_join_as_their_medians_do() -> None:
     rng = np.random.default_rng(0)
     stages = [measurement(rng.lognormal(-7, 0.3, size=400).tolist()) for _ in range(2)]
-    metrics = latency_metrics(measured(*stages), (0.7, 0.3), costs(1e-3, 1e-3))
+    metrics = latency_metrics(measured(*stages), (0.7, 0.3))
     (low1, high1), (low2, high2) = (m.latency_interval_s() for m in stages)
     expected, worst = metrics["latency_s"], metrics["worst_latency_s"]
     assert expected.low == pytest.approx(low1 + 0.3 * low2)
@@ -116,7 +114,7 @@ def test_intervals_of_the_stages_join_as_their_medians_do() -> None:
 def test_p99_of_constant_stages_is_that_of_the_exit_it_falls_on(
     last_share: float, p99_s: float
 ) -> None:
-    metrics = latency_metrics(TWO_EXITS, (1 - last_share, last_share), costs(1e-3, 1e-3))
+    metrics = latency_metrics(TWO_EXITS, (1 - last_share, last_share))
     assert metrics["latency_p99_s"].value == pytest.approx(p99_s)
 
 
@@ -128,26 +126,25 @@ def test_p99_lies_between_the_median_and_the_worst_sample(
     samples: list[float], more: list[float]
 ) -> None:
     one, other = measurement(samples), measurement(more)
-    single = latency_metrics(measured(one), (1.0,), costs(1e-3))
+    single = latency_metrics(measured(one), (1.0,))
     # drawing can miss the middle by a little: the median of 20,000 draws is near, not equal
     assert np.quantile(samples, 0.4) <= single["latency_p99_s"].value * (1 + 1e-12)
     assert single["latency_p99_s"].value <= max(samples) * (1 + 1e-12)
-    both = latency_metrics(measured(one, other), (0.0, 1.0), costs(1e-3, 1e-3))
+    both = latency_metrics(measured(one, other), (0.0, 1.0))
     assert both["latency_p99_s"].value <= (max(samples) + max(more)) * (1 + 1e-12)
     assert both["latency_p99_s"].value >= (min(samples) + min(more)) * (1 - 1e-12)
 
 
 def test_p99_of_one_stage_is_near_that_of_its_samples() -> None:
     samples = np.random.default_rng(1).lognormal(-7, 0.3, size=2000)
-    metrics = latency_metrics(measured(measurement(samples.tolist())), (1.0,), costs(1e-3))
+    metrics = latency_metrics(measured(measurement(samples.tolist())), (1.0,))
     # 200 of 20,000 draws lie above it: its rank is off by +- 14, its value by 2 %
     assert metrics["latency_p99_s"].value == pytest.approx(np.percentile(samples, 99), rel=0.1)
 
 
 def test_flash_adds_over_stages_and_ram_is_that_of_the_largest() -> None:
-    metrics = size_metrics(TWO_EXITS, costs(1e-3, 1e-3))
-    assert (metrics["flash_bytes"].value, metrics["flash_bytes"].predicted) == (1500, 5000)
-    assert (metrics["peak_ram_bytes"].value, metrics["peak_ram_bytes"].predicted) == (300, 700)
+    metrics = size_metrics(TWO_EXITS)
+    assert (metrics["flash_bytes"].value, metrics["peak_ram_bytes"].value) == (1500, 300)
 
 
 def test_counts_of_two_exits_are_the_closed_form() -> None:
@@ -224,6 +221,11 @@ def test_a_candidate_joins_all_metrics_under_the_policy_deployed() -> None:
     # 1 J in each stage was predicted for each second
     assert candidate.metrics["energy_j"].predicted == pytest.approx(1e-3 + 0.4 * 1e-3)
     assert candidate.metrics["worst_energy_j"].predicted == pytest.approx(2e-3)
+    assert candidate.metrics["latency_s"].predicted == pytest.approx(1e-3 + 0.4 * 1e-3)
+    assert candidate.metrics["worst_latency_s"].predicted == pytest.approx(2e-3)
+    assert candidate.metrics["flash_bytes"].predicted == 5000
+    assert candidate.metrics["peak_ram_bytes"].predicted == 700
+    assert candidate.metrics["accuracy"].predicted is None
     assert set(candidate.metrics) == {
         "accuracy",
         "validation_accuracy",
