@@ -27,10 +27,13 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+_Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
 class FileRecord(_Section):
     """A file of the bundle as it was written."""
 
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    sha256: _Sha256
     size_bytes: Annotated[int, Field(ge=0)]
 
 
@@ -57,8 +60,14 @@ class BundledNetwork(_Section):
 
 
 class BundledExitPolicy(_Section):
-    """As `hwnas.exit_policy.ExitPolicy`."""
+    """As `hwnas.exit_policy.ExitPolicy`.
 
+    Args:
+        chosen_for: SHA-256 of the ONNX file of each stage that it was chosen for; it says
+            nothing about other weights.
+    """
+
+    chosen_for: tuple[_Sha256, ...]
     measure: ConfidenceMeasure
     temperatures: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...]
     thresholds: tuple[Annotated[float, Field(allow_inf_nan=False)], ...]
