@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -30,6 +30,7 @@ class NetworkForm:
         checkpoint: File name in the run's ``checkpoints`` folder: float32 weights.
         models: Names of its ONNX files in the run's ``variants`` folder, one per stage.
         float_operators: Of a ``mixed`` one: names of ONNX nodes that stay in float32.
+        has_exits: Whether the architecture's early exits are part of it.
     """
 
     arch_id: str
@@ -38,12 +39,15 @@ class NetworkForm:
     checkpoint: str
     models: tuple[str, ...]
     float_operators: tuple[str, ...] = ()
+    has_exits: bool = True
 
     @property
     def network_id(self) -> str:
         """What names it among the forms of one run, such as ``6f704dd08453ebef-int8``."""
         parts = [self.arch_id, self.precision]
-        return "-".join(parts if self.training == "plain" else [*parts, self.training])
+        if self.training != "plain":
+            parts.append(self.training)
+        return "-".join(parts if self.has_exits else [*parts, "static"])
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,7 @@ class Variant:
             "checkpoint": self.form.checkpoint,
             "models": list(self.form.models),
             "float_operators": list(self.form.float_operators),
+            "has_exits": self.form.has_exits,
             "policy_index": self.policy_index,
             "exit_policy": self.policy.to_dict(),
             "exit_shares": list(self.exit_shares),
@@ -111,6 +116,7 @@ class Variant:
             str(data["checkpoint"]),
             tuple(str(name) for name in data["models"]),
             tuple(str(name) for name in data["float_operators"]),
+            bool(data["has_exits"]),
         )
         return cls(
             form,
@@ -227,8 +233,3 @@ class Variants:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{path}: damaged ({type(error).__name__}: {error}).") from None
         return loaded
-
-    def marked(self, on_front: Mapping[str, bool]) -> Variants:
-        """Return the same with other marks of who is on the front, those first."""
-        marked = [replace(v, on_front=on_front[v.variant_id]) for v in self.variants]
-        return replace(self, variants=tuple(sorted(marked, key=lambda v: not v.on_front)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -155,3 +156,14 @@ class StagedNetwork(nn.Module):
             logits, x = stage(x)
             exits.append(logits)
         return tuple(exits)
+
+
+def without_exits(network: StagedNetwork) -> StagedNetwork:
+    """Return a network of one stage that computes what the final exit does, sharing weights."""
+    trunks = [stage.trunk for stage in _stages(network)]
+    *_, last = _stages(network)
+    return StagedNetwork([NetworkStage(nn.Sequential(*trunks), last.head)])
+
+
+def _stages(network: StagedNetwork) -> list[NetworkStage]:
+    return [cast(NetworkStage, stage) for stage in network.stages]

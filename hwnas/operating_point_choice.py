@@ -1,0 +1,55 @@
+"""Choose the few variants of a front that a device switches between."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwnas.objectives import Objective
+from hwnas.pareto import ObjectiveScale
+from hwnas.variants import Variant
+
+NAMES = ("high", "balanced", "low")
+"""Operating points from the most accurate to the cheapest."""
+
+_ACCURACY = "validation_accuracy"
+
+
+def choose_operating_points(
+    front: Sequence[Variant], objectives: Sequence[Objective], scale: ObjectiveScale
+) -> dict[str, Variant]:
+    """Choose up to three members of a front of variants that cover it best.
+
+    One after the other, the member that adds most hypervolume to those chosen: together they
+    have at least 63 % of what the best three have. They are named by accuracy.
+
+    Args:
+        front: Mutually non-dominated variants, at least one.
+        objectives: What was optimized.
+        scale: Between which values hypervolume is counted.
+
+    Returns:
+        By name, the most accurate first: ``high``, ``balanced``, ``low``; the middle one is
+        missing of two, and one alone is ``high``.
+
+    References:
+        Nemhauser, Wolsey & Fisher (1978), An analysis of approximations for maximizing
+        submodular set functions, Sec. 4 (greedy choice). doi:10.1007/BF01588971
+    """
+    values = np.array([[v.metrics[o.metric].value for o in objectives] for v in front])
+    chosen = [front[i] for i in _greedy(values, scale, len(NAMES))]
+    chosen.sort(key=lambda v: -v.metrics[_ACCURACY].value)
+    names = NAMES if len(chosen) == len(NAMES) else (NAMES[0], NAMES[-1])
+    return dict(zip(names, chosen, strict=False))
+
+
+def _greedy(values: NDArray[np.float64], scale: ObjectiveScale, count: int) -> list[int]:
+    """Return the rows that add most hypervolume, in the order of their choice."""
+    chosen: list[int] = []
+    for _ in range(min(count, len(values))):
+        rest = [i for i in range(len(values)) if i not in chosen]
+        gains = [scale.hypervolume(values[[*chosen, i]]) for i in rest]
+        chosen.append(rest[int(np.argmax(gains))])
+    return chosen
