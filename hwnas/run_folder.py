@@ -49,6 +49,8 @@ class RunFolder:
         self.front_json = path / "front.json"
         self.front_csv = path / "front.csv"
         self.checkpoints = path / "checkpoints"
+        self.variants_json = path / "variants.json"
+        self.variants = path / "variants"
         self.report_html = path / "report.html"
 
     def create(self, manifest: Mapping[str, Any]) -> None:
