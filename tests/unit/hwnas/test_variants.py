@@ -1,0 +1,64 @@
+"""Variants on disk: what is written is read, and what is damaged is refused in one line."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hwnas.errors import UserError
+from hwnas.exit_policy import ExitPolicy
+from hwnas.front import Metric
+from hwnas.variants import Attempt, NetworkForm, Variant, Variants
+
+FORM = NetworkForm("0123456789abcdef", "plain", "float32", "c.safetensors", ("a.onnx", "b.onnx"))
+INT8 = NetworkForm("0123456789abcdef", "distilled", "int8", "d.safetensors", ("d.onnx",), ("x",))
+
+
+def variant(form: NetworkForm, point: str | None = None) -> Variant:
+    policy = ExitPolicy((0.5,), (1.0, 2.0), "margin")
+    metrics = {"energy_j": Metric(1e-3, "modelled", 5e-4, 2e-3, boundary="inference_gross")}
+    return Variant(form, policy, (0.25, 0.75), "host", metrics, point, True, True, 2)
+
+
+def saved(folder: Path) -> Path:
+    path = folder / "variants.json"
+    both = (variant(FORM), variant(INT8, "slow"))
+    attempts = (Attempt(FORM.arch_id, "int8", False, "slower", {"latency_s": 1e-3}),)
+    Variants(both, both[0].variant_id, attempts).save(path)
+    return path
+
+
+def test_variants_survive_the_disk(tmp_path: Path) -> None:
+    loaded = Variants.load(saved(tmp_path))
+    assert loaded.variants == (variant(FORM), variant(INT8, "slow"))
+    assert loaded.named(loaded.baseline) == variant(FORM)
+    assert loaded.attempts[0].figures == {"latency_s": 1e-3}
+
+
+def test_names_tell_forms_targets_policies_and_clocks_apart() -> None:
+    assert variant(FORM).variant_id == "0123456789abcdef-float32-host-t2"
+    assert variant(INT8, "slow").variant_id == "0123456789abcdef-int8-distilled-host-t2-slow"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda d: d.update(baseline="nobody"), id="unknown baseline"),
+        pytest.param(lambda d: d.update(schema_version=7), id="another version"),
+        pytest.param(lambda d: d["variants"][0].pop("exit_policy"), id="without a policy"),
+        pytest.param(lambda d: d["variants"][0].update(metrics=3), id="metrics of another kind"),
+    ],
+)
+def test_damaged_variants_are_refused_in_one_line(tmp_path: Path, change: object) -> None:
+    path = saved(tmp_path)
+    document = json.loads(path.read_text())
+    change(document)  # type: ignore[operator]
+    path.write_text(json.dumps(document))
+    with pytest.raises(UserError, match=r"variants\.json: damaged") as raised:
+        Variants.load(path)
+    assert "\n" not in str(raised.value)
+
+
+def test_missing_variants_say_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--resume"):
+        Variants.load(tmp_path / "variants.json")
