@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -19,6 +19,9 @@ from hwnas.training_config import Augmentation, TrainingConfig
 
 _WARM_UP_SHARE = 0.1
 _EVALUATION_BATCH = 512
+
+TrainingLoss: TypeAlias = Callable[[Sequence[Tensor], Tensor, Tensor], Tensor]
+"""Loss of a batch, from the logits of every exit, the samples as augmented, and the labels."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +45,12 @@ def train(
     config: TrainingConfig,
     seed: int,
     *,
+    loss: TrainingLoss | None = None,
     go_on: Callable[[int], bool] = lambda epoch: True,
 ) -> TrainingResult:
     """Train all exits of a network jointly on the training split, in place.
 
-    AdamW with a one-cycle cosine learning rate; the loss is the sum of the
-    exits' cross-entropies, weighted. Equal seeds give equal weights on one
+    AdamW with a one-cycle cosine learning rate. Equal seeds give equal weights on one
     machine; torch's global random state is not used.
 
     Args:
@@ -56,6 +59,7 @@ def train(
         dataset: Its training split is used.
         config: Settings.
         seed: Of batch order and augmentation.
+        loss: What is minimized; `exit_loss` where not given.
         go_on: Asked after each epoch, with the number of those finished; training ends
             where the answer is no. Until then it is what it would be without the question.
 
@@ -66,9 +70,10 @@ def train(
     device = device_of(config)
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     network.train()
+    minimized = loss or (lambda exits, x, y: exit_loss(exits, y, config))
     result = optimize(
         list(network.parameters()),
-        lambda x, y: exit_loss(network(x), y, config),
+        lambda x, y: minimized(network(x), x, y),
         dataset,
         config,
         seed,
