@@ -128,11 +128,13 @@ def test_the_teacher_sees_the_augmented_samples_of_the_student_and_does_not_lear
 
 def test_a_student_comes_to_answer_as_its_teacher_against_the_labels() -> None:
     data, teacher, student = dataset(), Keeps(0), Keeps(1)
-    config = TrainingConfig(epochs=300, batch_size=20, weight_decay=0, device="cpu")
+    config = TrainingConfig(
+        epochs=600, batch_size=20, learning_rate=0.05, weight_decay=0, device="cpu"
+    )
     settings = DistillationConfig(weight=1, temperature=2)
     train(student, data, config, 0, loss=DistillationLoss(teacher, config, settings))
     with torch.no_grad():
         wanted = teacher(torch.from_numpy(data.train.x))[0].softmax(dim=1)
         got = student(torch.from_numpy(data.train.x))[0].softmax(dim=1)
-    # two linear maps of 12 features, known on 20 samples, fitted in 300 steps
-    assert torch.allclose(got, wanted, atol=0.02)
+    # linear maps are fitted to float32 by so many steps; a half is enough for this
+    assert torch.allclose(got, wanted, atol=1e-3)
