@@ -149,24 +149,17 @@ def _active_power(energies: Sequence[EnergyMeasurement], shares: Sequence[float]
 def product_metrics(
     metrics: Mapping[str, Metric], measurements: Sequence[Measurement], product: ProductConfig
 ) -> Metrics:
-    """Return what a candidate costs the whole product.
+    """Return what a candidate costs the whole product, and how it bears it.
 
-    They are modelled, also from a measured energy, since the product's other figures are
-    taken from its description. The headroom and the sustained latency are as measured.
+    The costs are those of `system_metrics`; the headroom and the sustained latency are as
+    measured.
 
     Args:
         metrics: Of the candidate: ``energy_j`` and ``latency_s``.
         measurements: One per stage.
         product: What surrounds the network.
     """
-    energy, latency = metrics["energy_j"], metrics["latency_s"]
-    # a wide interval may reach below 0, an energy cannot
-    energies = (energy.value, max(0.0, energy.lower_bound), energy.upper_bound)
-    latencies = (latency.value, latency.lower_bound, latency.upper_bound)
-    out = {
-        name: Metric(value, "modelled", low, high, boundary="system", note=source_of(name, product))
-        for name, (value, low, high) in product_ranges(product, energies, latencies).items()
-    }
+    out = system_metrics(metrics, product)
     out["sustained_latency_s"] = _sustained_latency(measurements)
     temperatures = [hottest_c(m.device_state) for m in measurements]
     temperatures += [hottest_c(m.energy.device_state) for m in measurements if m.energy]
@@ -177,12 +170,32 @@ def product_metrics(
     return out
 
 
+def system_metrics(metrics: Mapping[str, Metric], product: ProductConfig) -> Metrics:
+    """Return every cost of a product that its description allows, see `product_costs`.
+
+    They are modelled, also from a measured energy, since the product's other figures are
+    taken from its description.
+
+    Args:
+        metrics: Of the network: ``energy_j`` and ``latency_s``.
+        product: What surrounds it.
+    """
+    energy, latency = metrics["energy_j"], metrics["latency_s"]
+    # a wide interval may reach below 0, an energy cannot
+    energies = (energy.value, max(0.0, energy.lower_bound), energy.upper_bound)
+    latencies = (latency.value, latency.lower_bound, latency.upper_bound)
+    return {
+        name: Metric(value, "modelled", low, high, boundary="system", note=source_of(name, product))
+        for name, (value, low, high) in product_ranges(product, energies, latencies).items()
+    }
+
+
 def current_metrics(
     metrics: Mapping[str, Metric],
     measurements: Sequence[Measurement],
     supply_voltage_v: float | None = None,
 ) -> Metrics:
-    """Return mean current while inferring, and accuracy per milliamp of it.
+    """Return mean current while inferring, accuracy per milliamp of it, and peak current.
 
     None where no voltage is known: neither by the power meter nor by the product.
 
@@ -213,6 +226,14 @@ def current_metrics(
         voltage_v=voltage_v,
     )
     out = {"average_current_a": current}
+    if (peak := metrics.get("peak_power_w")) is not None:
+        out["peak_current_a"] = Metric(
+            average_current_a(peak.value, voltage_v),
+            peak.provenance,
+            boundary="inference_gross",
+            voltage_v=voltage_v,
+            bandwidth_hz=peak.bandwidth_hz,
+        )
     accuracy = metrics.get("accuracy") or metrics.get("validation_accuracy")
     if accuracy is not None:
         out["accuracy_per_milliamp"] = Metric(

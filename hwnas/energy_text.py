@@ -51,6 +51,7 @@ ENERGY_METRICS = (
     ShownMetric("idle_power_w", "idle power", _unit("W")),
     ShownMetric("peak_power_w", "peak power", _unit("W")),
     ShownMetric("average_current_a", "current while inferring", _unit("A")),
+    ShownMetric("peak_current_a", "peak current", _unit("A")),
     ShownMetric("accuracy_per_milliamp", "accuracy per mA", _plain(" %/mA")),
 )
 """Of the inference alone."""

@@ -1,0 +1,158 @@
+"""Judge metrics by an SLA: what passes, what would, and what fails, by how much."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from hwnas.candidate_energy import system_metrics
+from hwnas.config_errors import did_you_mean
+from hwnas.errors import UserError
+from hwnas.front import Metric
+from hwnas.sla import TIERS, Clause, Sla, Tier
+from hwnas.variants import Variant, Variants
+
+Verdict: TypeAlias = Literal["pass", "projected", "fail"]
+"""``pass``: kept by the pessimistic end of what was measured. ``projected``: it would be, by
+what was not measured or has no such end."""
+
+_ENOUGH: dict[Tier, tuple[Verdict, ...]] = {
+    "critical": ("pass",),
+    "high": ("pass", "projected"),
+    "medium": ("pass", "projected"),
+}
+
+
+@dataclass(frozen=True)
+class ClauseResult:
+    """What became of one clause.
+
+    Args:
+        tier: Of the clause.
+        clause: The limit.
+        verdict: Of it.
+        metric: What was judged, where it is known.
+        bound: The end of the metric's interval on the bad side, or its value without one.
+        note: Why it is no more than that; empty for a pass.
+    """
+
+    tier: Tier
+    clause: Clause
+    verdict: Verdict
+    metric: Metric | None
+    bound: float | None
+    note: str = ""
+
+    @property
+    def margin(self) -> float | None:
+        """How far the bound stays on the good side of the limit, in the metric's unit."""
+        return None if self.bound is None else self.clause.margin(self.bound)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready form."""
+        return {
+            "tier": self.tier,
+            "clause": str(self.clause),
+            "metric": self.clause.key,
+            "verdict": self.verdict,
+            "limit": self.clause.limit,
+            "value": self.metric.value if self.metric else None,
+            "bound": self.bound,
+            "margin": self.margin,
+            "provenance": self.metric.provenance if self.metric else None,
+            "note": self.note,
+        }
+
+
+@dataclass(frozen=True)
+class SlaReport:
+    """What became of every clause, in the order of the file."""
+
+    results: tuple[ClauseResult, ...]
+
+    @property
+    def is_met(self) -> bool:
+        """Whether every critical clause passes and no high one fails."""
+        return self.shortfalls[:2] == (0, 0)
+
+    @property
+    def shortfalls(self) -> tuple[int, ...]:
+        """How many clauses of each tier, of `TIERS`, are not met as their tier asks."""
+        return tuple(
+            sum(r.tier == tier and r.verdict not in _ENOUGH[tier] for r in self.results)
+            for tier in TIERS
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready form."""
+        return {"is_met": self.is_met, "clauses": [r.to_dict() for r in self.results]}
+
+
+def check_sla(sla: Sla, metrics: Mapping[str, Metric]) -> SlaReport:
+    """Judge the metrics of one variant by an SLA.
+
+    Args:
+        sla: The limits. Where it names a product, what depends on one is computed anew.
+        metrics: By key, as a `Variant` has them.
+
+    Raises:
+        UserError: If a clause names a class that the data set has not.
+    """
+    if sla.product is not None:
+        metrics = {**metrics, **system_metrics(metrics, sla.product)}
+    return SlaReport(
+        tuple(
+            _judge(tier, clause, metrics, sla.source)
+            for tier, clauses in sla.tiers.items()
+            for clause in clauses
+        )
+    )
+
+
+def pick_by_sla(variants: Variants, sla: Sla) -> tuple[Variant, SlaReport]:
+    """Return the variant of least energy, then latency, that meets an SLA, and its report.
+
+    Of those that meet it the ones come first that miss the fewest ``medium`` clauses. Where
+    none meets it, the one that misses the fewest critical, then high ones is returned.
+
+    Raises:
+        UserError: As `check_sla`, or if there are no variants.
+    """
+    if not variants.variants:
+        raise UserError("variants.json: holds no variant. Search again.")
+    checked = [(variant, check_sla(sla, variant.metrics)) for variant in variants.variants]
+
+    def rank(item: tuple[Variant, SlaReport]) -> tuple[float, ...]:
+        metrics = item[0].metrics
+        return (*item[1].shortfalls, metrics["energy_j"].value, metrics["latency_s"].value)
+
+    return min(checked, key=rank)
+
+
+def _judge(tier: Tier, clause: Clause, metrics: Mapping[str, Metric], source: str) -> ClauseResult:
+    metric = metrics.get(clause.key)
+    if metric is None:
+        _check_class(clause, metrics, f"{source}: {tier}")
+        needs = clause.metric.needs
+        note = f"not known: needs {needs}" if needs else "not known of this variant"
+        return ClauseResult(tier, clause, "fail", None, None, note)
+    end = metric.low if clause.metric.is_minimum else metric.high
+    bound = metric.value if end is None else end
+    if not clause.holds(bound):
+        note = "" if not clause.holds(metric.value) else "the value keeps it, its interval does not"
+        return ClauseResult(tier, clause, "fail", metric, bound, note)
+    if metric.provenance != "measured":
+        return ClauseResult(tier, clause, "projected", metric, bound, "not measured")
+    if end is None and not clause.metric.is_exact:
+        return ClauseResult(tier, clause, "projected", metric, bound, "without confidence bound")
+    return ClauseResult(tier, clause, "pass", metric, bound)
+
+
+def _check_class(clause: Clause, metrics: Mapping[str, Metric], where: str) -> None:
+    known = [key[len("recall(") : -1] for key in metrics if key.startswith("recall(")]
+    if clause.class_name is not None and known and clause.class_name not in known:
+        raise UserError(
+            f"{where}: {clause}: no class of this name."
+            f"{did_you_mean(clause.class_name, known)} Classes: {', '.join(known)}."
+        )
