@@ -1,0 +1,222 @@
+"""The scaling policy: which operating point to use when, as a file of the bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from hwnas.config_errors import did_you_mean
+from hwnas.config_file import read_document, validated
+from hwnas.errors import UserError
+from hwnas.runtime.policy_check import reachable_modes, unreachable_rule
+from hwnas.runtime.signals import SIGNAL_RANGES, Signals
+from hwnas.runtime.trigger import Trigger
+
+_Number = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Threshold(_Section):
+    """Begins above or below one value, and ends where ``until`` is reached."""
+
+    above: _Number | None = None
+    below: _Number | None = None
+    until: _Number
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Threshold:
+        if (self.above is None) == (self.below is None):
+            raise ValueError("wanted one of 'above' and 'below'.")
+        if self.above is not None and self.until > self.above:
+            raise ValueError(
+                f"hysteresis inverted: above {self.above:g} wants 'until' of at most that. "
+                f"Got {self.until:g}."
+            )
+        if self.below is not None and self.until < self.below:
+            raise ValueError(
+                f"hysteresis inverted: below {self.below:g} wants 'until' of at least that. "
+                f"Got {self.until:g}."
+            )
+        return self
+
+    @property
+    def enter(self) -> float:
+        """Where it begins."""
+        return self.below if self.above is None else self.above  # type: ignore[return-value]
+
+
+class Conditions(_Section):
+    """All must hold; one on a signal that the device does not know never does."""
+
+    battery_level: Threshold | None = None
+    charging: bool | None = None
+    temperature_c: Threshold | None = None
+    activity_per_min: Threshold | None = None
+    confidence: Threshold | None = None
+
+    @model_validator(mode="after")
+    def _can_hold(self) -> Conditions:
+        if not self.triggers:
+            raise ValueError(f"wanted a condition on one of {', '.join(SIGNAL_RANGES)}.")
+        for trigger in self.triggers:
+            name = Signals._fields[trigger.signal]
+            low, high = SIGNAL_RANGES[name]
+            side = "above" if trigger.rising else "below"
+            begins = trigger.enter < high if trigger.rising else trigger.enter > low
+            ends = trigger.leave >= low if trigger.rising else trigger.leave <= high
+            if not begins:
+                raise ValueError(
+                    f"{name}: {side} {trigger.enter:g} never holds, as it goes from "
+                    f"{low:g} to {high:g}."
+                )
+            if not ends:
+                raise ValueError(
+                    f"{name}: {side} {trigger.enter:g} can never be left: until "
+                    f"{trigger.leave:g}, but it goes from {low:g} to {high:g}."
+                )
+        return self
+
+    @property
+    def triggers(self) -> tuple[Trigger, ...]:
+        """The conditions, as they are judged."""
+        found = []
+        for index, name in enumerate(Signals._fields):
+            condition = getattr(self, name)
+            if isinstance(condition, Threshold):
+                rising = condition.above is not None
+                found.append(Trigger(index, rising, condition.enter, condition.until))
+            elif condition is not None:
+                found.append(Trigger(index, condition, 0.5, 0.5))
+        return tuple(found)
+
+
+class Rule(_Section):
+    """Where the conditions hold, use an operating point."""
+
+    mode: str
+    when: Conditions
+
+
+class ScalingPolicy(_Section):
+    """The first rule whose conditions hold decides; the default, where none does.
+
+    Args:
+        default: Operating point where no rule holds.
+        min_dwell_s: A mode is kept at least so long.
+        rules: By priority.
+        energy_budget_j_per_hour: What may be spent in the long run; dearer modes are
+            withheld where it is overspent, whatever the rules say.
+        quiet_class: Answers of this class are background, which is no activity.
+    """
+
+    schema_version: Literal[1] = 1
+    default: str
+    min_dwell_s: Annotated[float, Field(ge=0, le=86_400)] = 10.0
+    rules: Annotated[tuple[Rule, ...], Field(max_length=16)] = ()
+    energy_budget_j_per_hour: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    quiet_class: str | None = None
+
+    @model_validator(mode="after")
+    def _every_rule_counts(self) -> ScalingPolicy:
+        index = unreachable_rule([rule.when.triggers for rule in self.rules])
+        if index is not None:
+            raise ValueError(
+                f"rules.{index}: never decides: an earlier rule holds whenever it does. "
+                "Move it up, or remove it."
+            )
+        return self
+
+    @property
+    def modes(self) -> frozenset[str]:
+        """Operating points that it names."""
+        return frozenset({self.default, *(rule.mode for rule in self.rules)})
+
+    def to_yaml(self) -> str:
+        """Return the content of its file."""
+        document = self.model_dump(mode="json", exclude_none=True)
+        return yaml.safe_dump(document, sort_keys=False)
+
+
+def load_policy(
+    path: Path, energies_j: dict[str, float], class_names: Sequence[str]
+) -> ScalingPolicy:
+    """Read a policy and check it against the bundle that it is to rule.
+
+    Args:
+        path: YAML file.
+        energies_j: Energy of one inference at each operating point of the bundle, joules.
+        class_names: Of the bundle.
+
+    Raises:
+        UserError: One line, for the first thing that is wrong: a mode or class that the
+            bundle does not have, or a policy that can never leave a mode.
+    """
+    policy = validated(read_document(path), str(path), ScalingPolicy)
+    named = [("default", policy.default)]
+    named += [(f"rules.{k}.mode", rule.mode) for k, rule in enumerate(policy.rules)]
+    for where, mode in named:
+        if mode not in energies_j:
+            _refuse_name(path, where, mode, list(energies_j))
+    if policy.quiet_class is not None and policy.quiet_class not in class_names:
+        _refuse_name(path, "quiet_class", policy.quiet_class, class_names)
+    _refuse_stuck(path, policy, energies_j)
+    return policy
+
+
+def _refuse_name(path: Path, where: str, name: str, known: Sequence[str]) -> None:
+    suggestion = did_you_mean(name, known)
+    raise UserError(
+        f"{path}: {where}: unknown {name!r}.{suggestion} The bundle has: {', '.join(known)}."
+    )
+
+
+def _refuse_stuck(path: Path, policy: ScalingPolicy, energies_j: dict[str, float]) -> None:
+    reachable = reachable_modes(
+        [rule.when.triggers for rule in policy.rules],
+        [rule.mode for rule in policy.rules],
+        policy.default,
+    )
+    if len(energies_j) == 1 or len(reachable) > 1:
+        return
+    (mode,) = reachable
+    cheapest = energies_j[mode] == min(energies_j.values())
+    if policy.energy_budget_j_per_hour is None or cheapest:
+        raise UserError(
+            f"{path}: rules: can never leave mode {mode!r}: no signals lead to another. Add a "
+            f"rule for one of: {', '.join(name for name in energies_j if name != mode)}."
+        )
+
+
+def default_policy(points: Sequence[str]) -> ScalingPolicy:
+    """Return the policy that a bundle gets when it is exported.
+
+    Cheapest on a low battery or when hot, dearest while charging or when answers are
+    doubtful; else the one in between, or the cheapest where there are two.
+
+    Args:
+        points: Operating points from the dearest to the cheapest.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    if not points:
+        raise ValueError("points: wanted at least one operating point.")
+    high, low = points[0], points[-1]
+    if len(points) == 1:
+        return ScalingPolicy(default=high)
+    return ScalingPolicy(
+        default=points[len(points) // 2],
+        rules=(
+            Rule(mode=low, when=Conditions(temperature_c=Threshold(above=70, until=60))),
+            Rule(mode=high, when=Conditions(charging=True)),
+            Rule(mode=low, when=Conditions(battery_level=Threshold(below=0.2, until=0.25))),
+            Rule(mode=high, when=Conditions(confidence=Threshold(below=0.6, until=0.75))),
+        ),
+    )

@@ -1,0 +1,164 @@
+"""Scaling policies: what their files may say, and what the check of them finds."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hwnas.config_file import read_document, validated
+from hwnas.errors import UserError
+from hwnas.runtime.policy import ScalingPolicy, default_policy, load_policy
+from hwnas.runtime.policy_check import reachable_modes, unreachable_rule
+from hwnas.runtime.trigger import Trigger
+
+ENERGIES_J = {"high": 3e-3, "balanced": 2e-3, "low": 1e-3}
+CLASSES = ("yes", "no", "silence")
+
+# signals by their index in `Signals`
+BATTERY, CONFIDENCE = 0, 4
+LEVELS = (0.2, 0.4, 0.6, 0.8)
+
+
+def loaded(tmp_path: Path, text: str, energies_j: dict[str, float] = ENERGIES_J) -> ScalingPolicy:
+    file = tmp_path / "policy.yaml"
+    file.write_text(text)
+    return load_policy(file, energies_j, CLASSES)
+
+
+@pytest.mark.parametrize("n_points", [1, 2, 3])
+def test_the_policy_that_export_writes_passes_the_check_of_its_own_bundle(
+    tmp_path: Path, n_points: int
+) -> None:
+    names = list(ENERGIES_J)[:n_points]
+    policy = default_policy(names)
+    energies = {name: ENERGIES_J[name] for name in names}
+    assert loaded(tmp_path, policy.to_yaml(), energies) == policy
+
+
+RULE = "default: high\nrules:\n- mode: low\n  when: "
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("default: hihg", "default: unknown 'hihg'. Did you mean 'high'?"),
+        (f"{RULE}{{battery: {{below: 0.2, until: 0.3}}}}", "rules.0.when.battery: unknown key"),
+        (f"{RULE}{{}}", "wanted a condition on one of battery_level, charging"),
+        (
+            f"{RULE}{{battery_level: {{below: 0.3, until: 0.2}}}}",
+            "hysteresis inverted: below 0.3 wants 'until' of at least that. Got 0.2.",
+        ),
+        (
+            f"{RULE}{{activity_per_min: {{above: 3, until: 4}}}}",
+            "hysteresis inverted: above 3 wants 'until' of at most that. Got 4.",
+        ),
+        (
+            f"{RULE}{{activity_per_min: {{above: 3, below: 5, until: 4}}}}",
+            "wanted one of 'above' and 'below'.",
+        ),
+        (
+            f"{RULE}{{battery_level: {{below: 0.2, until: 30}}}}",
+            "battery_level: below 0.2 can never be left: until 30",
+        ),
+        (
+            f"{RULE}{{activity_per_min: {{above: 3, until: -1}}}}",
+            "activity_per_min: above 3 can never be left",
+        ),
+        (
+            f"{RULE}{{temperature_c: {{above: 333, until: 300}}}}",
+            "temperature_c: above 333 never holds",
+        ),
+        ("default: high", "can never leave mode 'high': no signals lead to another"),
+        (
+            "default: low\nenergy_budget_j_per_hour: 3\n",
+            "can never leave mode 'low'",
+        ),
+        (
+            "default: low\nrules:\n- mode: low\n  when: {charging: true}",
+            "can never leave mode 'low'",
+        ),
+        (
+            f"{RULE}{{charging: true}}\n- mode: balanced\n  when: {{charging: true}}",
+            "rules.1: never decides: an earlier rule holds whenever it does",
+        ),
+        (
+            f"{RULE}{{charging: true}}\nquiet_class: silent",
+            "quiet_class: unknown 'silent'. Did you mean 'silence'?",
+        ),
+        (f"{RULE}{{charging: 1}}", "rules.0.when.charging: wanted a valid boolean"),
+        (f"{RULE}{{charging: true}}\nmin_dwell_s: -1", "min_dwell_s: wanted"),
+    ],
+)
+def test_a_policy_that_cannot_work_is_refused_in_one_line(
+    tmp_path: Path, text: str, wanted: str
+) -> None:
+    with pytest.raises(UserError, match=r"policy\.yaml: ") as caught:
+        loaded(tmp_path, text)
+    assert wanted in str(caught.value)
+
+
+def test_a_budget_leads_out_of_a_dear_mode_without_any_rule(tmp_path: Path) -> None:
+    assert loaded(tmp_path, "default: high\nenergy_budget_j_per_hour: 3").rules == ()
+
+
+def test_a_condition_that_another_hides_only_by_its_hysteresis_is_found(tmp_path: Path) -> None:
+    # above 0.5 and still above 0.4 whenever the other, above 0.6, holds down to 0.45
+    hidden = "{mode: low, when: {confidence: {above: 0.6, until: 0.45}}}"
+    first = "{mode: balanced, when: {confidence: {above: 0.5, until: 0.4}}}"
+    with pytest.raises(UserError, match=r"rules\.1: never decides"):
+        loaded(tmp_path, f"default: high\nrules: [{first}, {hidden}]")
+    # held down to 0.3, it decides between 0.3 and 0.4
+    seen = hidden.replace("0.45", "0.3")
+    assert len(loaded(tmp_path, f"default: high\nrules: [{first}, {seen}]").rules) == 2
+
+
+@st.composite
+def triggers(draw: st.DrawFn) -> Trigger:
+    a, b = sorted([draw(st.sampled_from(LEVELS)), draw(st.sampled_from(LEVELS))])
+    rising = draw(st.booleans())
+    signal = draw(st.sampled_from([BATTERY, CONFIDENCE]))
+    return Trigger(signal, rising, b if rising else a, a if rising else b)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.lists(triggers(), min_size=1, max_size=2), min_size=1, max_size=4),
+    st.lists(st.sampled_from(["high", "low"]), min_size=4, max_size=4),
+)
+def test_the_check_finds_what_playing_all_signals_finds(
+    rules: list[list[Trigger]], drawn: list[str]
+) -> None:
+    modes = drawn[: len(rules)]
+    values = [k / 10 for k in range(11)]
+    conditions = sorted({t for rule in rules for t in rule}, key=repr)
+
+    def step(held: frozenset[Trigger], at: tuple[float, float]) -> frozenset[Trigger]:
+        by_signal = {BATTERY: at[0], CONFIDENCE: at[1]}
+        return frozenset(t for t in conditions if t.next(t in held, by_signal[t.signal]))
+
+    def decider(held: frozenset[Trigger]) -> int:
+        return next((k for k, rule in enumerate(rules) if held.issuperset(rule)), len(rules))
+
+    inputs = list(itertools.product(values, values))
+    seen: set[frozenset[Trigger]] = set()
+    new = {frozenset[Trigger]()}
+    first = True
+    while new:
+        found = {step(held, at) for held in new for at in inputs}
+        seen |= set() if first else new
+        first, new = False, found - seen
+    deciders = {decider(held) for held in seen}
+    names = [*modes, "high"]
+    assert reachable_modes(rules, modes, "high") == {names[k] for k in deciders}
+    silent = [k for k in range(len(rules)) if k not in deciders]
+    assert unreachable_rule(rules) == (silent[0] if silent else None)
+
+
+def test_a_document_without_a_default_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text("rules: []")
+    with pytest.raises(UserError, match="default: missing"):
+        validated(read_document(tmp_path / "p.yaml"), "p.yaml", ScalingPolicy)
