@@ -31,9 +31,10 @@ def wilson_interval(right: int, n: int, confidence: float = 0.95) -> tuple[float
     p = right / n
     center = p + z**2 / (2 * n)
     half = z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    # it holds p, which rounding would leave out at 0 and 1
     return (
-        max(0.0, float((center - half) / (1 + z**2 / n))),
-        min(1.0, float((center + half) / (1 + z**2 / n))),
+        max(0.0, min(p, float((center - half) / (1 + z**2 / n)))),
+        min(1.0, max(p, float((center + half) / (1 + z**2 / n)))),
     )
 
 
@@ -59,8 +60,7 @@ def mean_accuracy_interval(
     if k < 2:
         raise ValueError(f"an interval over seeds needs at least 2 of them. Got {k}.")
     mean = float(np.mean(accuracies))
-    scatter = float(np.std(accuracies, ddof=1) / np.sqrt(k))
-    seeds = float(stats.t.ppf(0.5 + confidence / 2, k - 1)) * scatter
+    seeds = seed_half_width(accuracies, confidence)
     low, high = wilson_interval(round(mean * n), n, confidence)
     # the rounded count moves Wilson's center a little away from the mean
     below, above = max(0.0, mean - low), max(0.0, high - mean)
@@ -68,6 +68,18 @@ def mean_accuracy_interval(
         max(0.0, mean - float(np.hypot(seeds, below))),
         min(1.0, mean + float(np.hypot(seeds, above))),
     )
+
+
+def seed_half_width(values: Sequence[float], confidence: float = 0.95) -> float:
+    """Return half the width of the t-interval of a mean over seeds.
+
+    Args:
+        values: One per seed, k >= 2.
+        confidence: Coverage.
+    """
+    k = len(values)
+    scatter = float(np.std(values, ddof=1) / np.sqrt(k))
+    return float(stats.t.ppf(0.5 + confidence / 2, k - 1)) * scatter
 
 
 def difference_interval(
