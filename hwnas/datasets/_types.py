@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+RawSample: TypeAlias = Callable[[int], NDArray[Any]]
+"""Reads one sample, by its index, as it was before any preprocessing."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,9 @@ class RawData:
         class_names: One per class.
         groups: Shape ``(N,)``: speaker, subject or recording, where known.
         official_test: Shape ``(N,)``: True for samples of the official test set.
-        preprocessing: JSON-ready: how ``x`` came from the source.
+        preprocessing: JSON-ready: how ``x`` came from the source, as
+            `hwnas.preprocessing.preprocess` repeats it.
+        raw: A sample before that; ``None`` where the source cannot say.
     """
 
     name: str
@@ -32,6 +37,7 @@ class RawData:
     groups: NDArray[Any] | None = None
     official_test: NDArray[np.bool_] | None = None
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
+    raw: RawSample | None = None
 
 
 @dataclass(frozen=True)

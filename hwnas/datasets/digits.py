@@ -25,4 +25,5 @@ def read_digits() -> RawData:
         y=labels.astype(np.int64),
         class_names=tuple("0123456789"),
         preprocessing={"scale": {"divide_by": _WHITE}},
+        raw=lambda index: images[index].reshape(8, 8).astype(np.uint8),
     )

@@ -42,6 +42,7 @@ def read_idx(source: IdxSource, base_dir: Path) -> RawData:
         names,
         official_test=official,
         preprocessing={"scale": {"divide_by": scale}},
+        raw=lambda index: np.asarray(x[index]),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO
 
 from hwnas.errors import UserError
 
@@ -14,12 +14,11 @@ if TYPE_CHECKING:
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
 
-def decode_image(file: Path | BinaryIO, mode: Literal["L", "RGB"], where: str) -> Image:
-    """Return an image of 8 bits per channel.
+def decode_image(file: Path | BinaryIO, where: str) -> Image:
+    """Return a color image of 8 bits per channel.
 
     Args:
         file: Path or stream.
-        mode: ``L`` for gray, ``RGB`` for color.
         where: What error messages call it.
 
     Raises:
@@ -29,7 +28,7 @@ def decode_image(file: Path | BinaryIO, mode: Literal["L", "RGB"], where: str) -
 
     try:
         with Image.open(file, formats=_FORMATS) as image:
-            stored_mode, converted = image.mode, image.convert(mode)
+            stored_mode, converted = image.mode, image.convert("RGB")
     # all that Pillow raises for damaged files
     except (OSError, SyntaxError, TypeError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"{where}: not a readable image ({error})") from None

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.dataset_config import DatasetSource
-from hwnas.datasets._types import Dataset, RawData, Split
+from hwnas.datasets._types import Dataset, RawData, RawSample, Split
 from hwnas.datasets.splits import split_indices
 from hwnas.errors import UserError
 
@@ -23,6 +23,15 @@ def load_dataset(source: DatasetSource, base_dir: Path) -> Dataset:
     Raises:
         UserError: If the data is missing, damaged, or cannot be split.
     """
+    return load_with_raw(source, base_dir)[0]
+
+
+def load_with_raw(source: DatasetSource, base_dir: Path) -> tuple[Dataset, RawSample | None]:
+    """Load a data set, and what reads a validation sample as it was before preprocessing.
+
+    Raises:
+        UserError: As `load_dataset`.
+    """
     raw = source.read(base_dir)
     _check(raw)
     train, validation, test = split_indices(
@@ -36,7 +45,7 @@ def load_dataset(source: DatasetSource, base_dir: Path) -> Dataset:
         groups = None if raw.groups is None else raw.groups[indices]
         return Split(np.ascontiguousarray(x, dtype=np.float32), raw.y[indices], groups)
 
-    return Dataset(
+    dataset = Dataset(
         name=raw.name,
         class_names=raw.class_names,
         train=split(train),
@@ -47,6 +56,8 @@ def load_dataset(source: DatasetSource, base_dir: Path) -> Dataset:
             "normalization": {"mean": mean.tolist(), "std": std.tolist()},
         },
     )
+    read = raw.raw
+    return dataset, None if read is None else lambda index: read(int(validation[index]))
 
 
 def _channel_statistics(

@@ -1,4 +1,4 @@
-"""Log-mel spectrograms, the same here and on the device."""
+"""Log-mel spectrograms of a data set; `hwnas.preprocessing` makes them here and on the device."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hwnas import preprocessing
 from hwnas.dataset_config import LogMel
 from hwnas.errors import UserError
 
@@ -20,10 +21,8 @@ _BLOCK = 256
 def log_mel(waveforms: NDArray[np.float32], config: LogMel) -> NDArray[np.float32]:
     """Return log-mel spectrograms, relative to each clip's loudest bin.
 
-    Hann windows, power spectrum, triangular filters evenly spaced on the mel
-    scale ``2595 log10(1 + f / 700)``, natural logarithm; then the clip's maximum
-    is subtracted, values under -9 are raised to -9, and all are divided by 3 with
-    1.5 added. Loudness and the recording's noise floor so drop out.
+    Values under -9 are raised to -9, and all are divided by 3 with 1.5 added. Loudness and
+    the recording's noise floor so drop out. See `hwnas.preprocessing.log_mel`.
 
     Args:
         waveforms: Shape ``(N, samples)``, in [-1, 1).
@@ -34,13 +33,9 @@ def log_mel(waveforms: NDArray[np.float32], config: LogMel) -> NDArray[np.float3
 
     Raises:
         UserError: If a clip is shorter than one window, or a filter has no frequency.
-
-    References:
-        Davis & Mermelstein (1980), Comparison of parametric representations,
-        Sec. II. doi:10.1109/TASSP.1980.1163420
     """
-    window = round(config.window_s * config.sample_rate_hz)
-    hop = max(1, round(config.hop_s * config.sample_rate_hz))
+    spec = describe(config)
+    window, _ = preprocessing.frame_samples(spec)
     if window < 2:
         raise UserError(
             f"dataset.features.window_s: {config.window_s} s is {window} samples at "
@@ -51,19 +46,12 @@ def log_mel(waveforms: NDArray[np.float32], config: LogMel) -> NDArray[np.float3
             f"dataset.features.window_s: {window} samples, longer than a clip "
             f"({waveforms.shape[1]} samples)"
         )
-    taper = np.hanning(window + 1)[:-1].astype(np.float32)
-    filters = mel_filters(config, window)
-    blocks = []
+    mel_filters(config, window)
     # in blocks, since the frames of all clips at once can take gigabytes
-    for start in range(0, len(waveforms), _BLOCK):
-        clips = waveforms[start : start + _BLOCK]
-        frames = np.lib.stride_tricks.sliding_window_view(clips, window, axis=1)[:, ::hop]
-        power = np.abs(np.fft.rfft(frames * taper, axis=-1)).astype(np.float32) ** 2
-        blocks.append(np.log(power @ filters.T + _EPSILON))
-    spectrogram = np.concatenate(blocks)
-    spectrogram -= spectrogram.max(axis=(1, 2), keepdims=True)
-    scaled: NDArray[np.float32] = np.maximum(spectrogram, -_FLOOR) / _SCALE + _OFFSET
-    return scaled[:, None].astype(np.float32, copy=False)
+    starts = range(0, len(waveforms), _BLOCK)
+    return np.concatenate(
+        [preprocessing.log_mel(waveforms[start : start + _BLOCK], spec) for start in starts]
+    )
 
 
 def describe(config: LogMel) -> dict[str, Any]:
@@ -93,15 +81,11 @@ def mel_filters(config: LogMel, window: int) -> NDArray[np.float32]:
             f"dataset.features.low_hz: wanted less than half the sample rate, {high_hz:g} Hz. "
             f"Got {config.low_hz:g}."
         )
-    low, high = (2595 * np.log10(1 + f / 700) for f in (config.low_hz, high_hz))
-    edges = 700 * (10 ** (np.linspace(low, high, config.n_mels + 2) / 2595) - 1)
-    bins = np.fft.rfftfreq(window, 1 / config.sample_rate_hz)
-    rising = (bins - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
-    falling = (edges[2:, None] - bins) / (edges[2:] - edges[1:-1])[:, None]
-    filters = np.maximum(0, np.minimum(rising, falling)).astype(np.float32)
+    filters = preprocessing.mel_filters(describe(config), window)
     if not filters.any(axis=1).all():
         raise UserError(
             f"dataset.features.n_mels: {config.n_mels} filters are too narrow for the "
-            f"{len(bins)} bins of a {config.window_s:g} s window. Lower n_mels or raise window_s."
+            f"{filters.shape[1]} bins of a {config.window_s:g} s window. Lower n_mels or "
+            "raise window_s."
         )
     return filters

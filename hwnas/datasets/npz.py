@@ -20,6 +20,7 @@ from hwnas.datasets.labels import encode_labels
 from hwnas.datasets.log_mel import describe, log_mel
 from hwnas.datasets.paths import resolve_path
 from hwnas.errors import UserError
+from hwnas.preprocessing import full_scale
 
 # zipfile raises RuntimeError for an unknown compression or encryption, numpy's header TokenError
 _DAMAGE = (
@@ -48,11 +49,12 @@ def read_npz(source: NpzSource, base_dir: Path) -> RawData:
                 raise UserError(f"{path}: x_test_key and group_key exclude each other")
             x, labels, official = join_test_set(x, labels, x_test, y_test, str(path))
     y, class_names = encode_labels(labels, str(path))
+    samples = x
     preprocessing: dict[str, Any] = {}
     if source.features is not None:
         if x.ndim != 2:
             raise UserError(f"{path}: log_mel wanted waveforms (N, samples). Got {x.shape}.")
-        zero, full = _zero_and_full_scale(x.dtype)
+        zero, full = full_scale(x.dtype)
         waveforms = (x.astype(np.float32) - np.float32(zero)) / np.float32(full)
         x = log_mel(waveforms, source.features)
         preprocessing["waveform"] = {"subtract": zero, "divide_by": full}
@@ -61,7 +63,14 @@ def read_npz(source: NpzSource, base_dir: Path) -> RawData:
         x = x.astype(np.float32) / 255
         preprocessing["scale"] = {"divide_by": 255.0}
     return RawData(
-        str(path), with_channel(x, str(path)), y, class_names, groups, official, preprocessing
+        str(path),
+        with_channel(x, str(path)),
+        y,
+        class_names,
+        groups,
+        official,
+        preprocessing,
+        raw=lambda index: np.asarray(samples[index]),
     )
 
 
@@ -177,11 +186,3 @@ def _check_known(wanted: Sequence[int | str], known: list[Any], path: Path) -> N
     for group in wanted:
         if group not in known:
             raise UserError(f"{path}: test_groups: no group {group!r}. It holds: {known}.")
-
-
-def _zero_and_full_scale(dtype: np.dtype[Any]) -> tuple[float, float]:
-    """Return what silence and the largest amplitude are in a waveform's data type."""
-    if not np.issubdtype(dtype, np.integer):
-        return 0.0, 1.0
-    half = 2.0 ** (8 * dtype.itemsize - 1)
-    return (half if np.issubdtype(dtype, np.unsignedinteger) else 0.0), half

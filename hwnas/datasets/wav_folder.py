@@ -15,6 +15,7 @@ from hwnas.datasets.class_folders import class_files
 from hwnas.datasets.log_mel import describe, log_mel
 from hwnas.datasets.paths import resolve_path
 from hwnas.errors import UserError
+from hwnas.preprocessing import fit
 
 
 def read_wav_folder(source: WavFolderSource, base_dir: Path) -> RawData:
@@ -23,7 +24,7 @@ def read_wav_folder(source: WavFolderSource, base_dir: Path) -> RawData:
     files = class_files(root, {".wav"})
     rate = source.features.sample_rate_hz
     length = round(source.length_s * rate)
-    clips = np.stack([_fit(read_wav(file.path, rate), length) for file in files.files])
+    clips = np.stack([fit(read_wav(file.path, rate), length) for file in files.files])
     groups = None
     if source.group_pattern is not None:
         groups = np.array([_group(f.path, source.group_pattern) for f in files.files])
@@ -38,6 +39,7 @@ def read_wav_folder(source: WavFolderSource, base_dir: Path) -> RawData:
             "length_s": source.length_s,
             "log_mel": describe(source.features),
         },
+        raw=lambda index: read_wav(files.files[index].path, rate),
     )
 
 
@@ -76,15 +78,6 @@ def read_wav(path: Path, sample_rate_hz: int) -> NDArray[np.float32]:
         samples = np.frombuffer(raw, f"<i{width}").astype(np.float32)
     mono: NDArray[np.float32] = samples.reshape(-1, channels).mean(axis=1)
     return mono / np.float32(2 ** (8 * width - 1))
-
-
-def _fit(samples: NDArray[np.float32], length: int) -> NDArray[np.float32]:
-    """Crop or pad with silence on both sides."""
-    if len(samples) >= length:
-        start = (len(samples) - length) // 2
-        return samples[start : start + length]
-    before = (length - len(samples)) // 2
-    return np.pad(samples, (before, length - len(samples) - before))
 
 
 def _group(path: Path, pattern: str) -> str:

@@ -29,7 +29,15 @@ def read_windows(source: WindowsSource, base_dir: Path) -> RawData:
     else:
         raise UserError(f"{path}: wanted a .csv or .npy file")
     y, names = encode_labels(labels, str(path))
-    return RawData(str(path), x[:, :, None, :], y, names, groups)
+    return RawData(
+        str(path),
+        x[:, :, None, :],
+        y,
+        names,
+        groups,
+        preprocessing={"layout": "CT"},
+        raw=lambda index: x[index],
+    )
 
 
 def _from_csv(
