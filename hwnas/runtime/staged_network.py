@@ -1,0 +1,73 @@
+"""A bundled network in ONNX Runtime, run stage by stage until an exit is confident."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwnas.bundle import FEATURES, INPUT, LOGITS
+from hwnas.bundle_manifest import BundledNetwork
+from hwnas.exit_policy import ExitPolicy
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
+
+
+class Exit(NamedTuple):
+    """Where an inference ended, and with what."""
+
+    exit_index: int
+    class_index: int
+    confidence: float
+
+
+class StagedNetwork:
+    """One session per stage, on one thread each.
+
+    Args:
+        sessions: In execution order.
+    """
+
+    def __init__(self, sessions: Sequence[ort.InferenceSession]) -> None:
+        last = len(sessions) - 1
+        self._stages = [
+            (session, [LOGITS] if k == last else [LOGITS, FEATURES])
+            for k, session in enumerate(sessions)
+        ]
+
+    @classmethod
+    def load(cls, bundle: Path, network: BundledNetwork) -> StagedNetwork:
+        """Load a network of an opened bundle."""
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        return cls(
+            [
+                ort.InferenceSession(bundle / stage.onnx, options, ["CPUExecutionProvider"])
+                for stage in network.stages
+            ]
+        )
+
+    def infer(self, x: NDArray[np.float32], policy: ExitPolicy) -> Exit:
+        """Run stages until an exit is confident; the last always answers.
+
+        Args:
+            x: One sample with its batch axis.
+            policy: With a threshold for each exit but the last.
+        """
+        last = len(self._stages) - 1
+        index = 0
+        while True:
+            session, names = self._stages[index]
+            logits, *features = session.run(names, {INPUT: x})
+            confidence = float(policy.confidence(index, logits)[0])
+            if index == last or confidence >= policy.thresholds[index]:
+                return Exit(index, int(logits[0].argmax()), confidence)
+            x = features[0]
+            index += 1
