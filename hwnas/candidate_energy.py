@@ -16,6 +16,7 @@ from hwnas.energy_metrics import (
 from hwnas.front import Metric
 from hwnas.product_config import ProductConfig
 from hwnas.product_costs import product_ranges, source_of
+from hwnas.product_shares import product_shares
 from latency_predictors import EnergyRange, modelled_energy
 from targets import EnergyMeasurement, EnergyModel, Interval, Measurement, Provenance
 
@@ -171,7 +172,9 @@ def product_metrics(
 
 
 def system_metrics(metrics: Mapping[str, Metric], product: ProductConfig) -> Metrics:
-    """Return every cost of a product that its description allows, see `product_costs`.
+    """Return every cost of a product that its description allows, and the network's share.
+
+    See `hwnas.product_costs.product_costs` and `hwnas.product_shares.product_shares`.
 
     They are modelled, also from a measured energy, since the product's other figures are
     taken from its description.
@@ -184,10 +187,17 @@ def system_metrics(metrics: Mapping[str, Metric], product: ProductConfig) -> Met
     # a wide interval may reach below 0, an energy cannot
     energies = (energy.value, max(0.0, energy.lower_bound), energy.upper_bound)
     latencies = (latency.value, latency.lower_bound, latency.upper_bound)
-    return {
+    out = {
         name: Metric(value, "modelled", low, high, boundary="system", note=source_of(name, product))
         for name, (value, low, high) in product_ranges(product, energies, latencies).items()
     }
+    shares = [
+        product_shares(product, e, t)["network"] for e, t in zip(energies, latencies, strict=True)
+    ]
+    out["network_share"] = Metric(
+        shares[0], "modelled", min(shares), max(shares), boundary="system"
+    )
+    return out
 
 
 def current_metrics(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hwnas.units import engineering
+from hwnas.units import engineering, percent
 
 Document = Mapping[str, Any]
 
@@ -60,6 +60,7 @@ PRODUCT_METRICS = (
     ShownMetric("system_energy_j", "energy per inference", _unit("J")),
     ShownMetric("system_inferences_per_joule", "inferences/J", _plain()),
     ShownMetric("average_power_w", "average power", _unit("W")),
+    ShownMetric("network_share", "network's share", percent),
     ShownMetric("battery_days", "battery", _plain(" d")),
     ShownMetric("inferences_per_charge", "inferences per charge", _plain()),
     ShownMetric("co2e_g_per_million", "CO2e per million", _plain(" g")),

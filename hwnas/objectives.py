@@ -162,6 +162,16 @@ def constraints_of(
     return tuple(limits)
 
 
+def in_file_unit(name: str, bound: float) -> float:
+    """Return an SI bound in the unit of the entry of ``constraints`` that limits it.
+
+    Args:
+        name: Of the entry, such as ``max_latency_ms``.
+        bound: In SI units.
+    """
+    return bound * _LIMITS[name].shown_per_si
+
+
 def objectives_of(names: Sequence[ObjectiveName]) -> tuple[Objective, ...]:
     """Return the objectives of an experiment in its order."""
     return tuple(OBJECTIVES[name] for name in names)
