@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hwnas.config_errors import did_you_mean
 from hwnas.errors import UserError
 from hwnas.stage_running import batched, open_session
 
 if TYPE_CHECKING:
     import onnx
 
-# What ONNX Runtime computes with integers, and what carries integers on or is fused with them.
-# Hard swish and hard sigmoid are computed in float32 between conversions.
-ARITHMETIC = ("Conv", "Gemm", "MatMul", "Add", "Mul")
-_CARRIED = (
-    *("Relu", "Clip", "GlobalAveragePool", "AveragePool", "MaxPool", "Concat"),
-    *("Flatten", "Reshape", "Transpose", "Squeeze", "Unsqueeze"),
-)
+# What ONNX Runtime computes with integers. Hard swish and hard sigmoid are not among them:
+# float32 between conversions.
+ARITHMETIC = ("Conv", "Gemm", "MatMul", "Add", "Mul", "Concat", "AveragePool", "GlobalAveragePool")
+# What hands integers on, or is fused with what computes them; float32 after float32.
+_CARRYING = ("Relu", "Clip", "MaxPool", "Flatten", "Reshape", "Transpose", "Squeeze", "Unsqueeze")
 _BATCH = 64
 
 
@@ -62,23 +61,37 @@ class CalibratedStages:
         return tuple(stage.model for stage in self._stages)
 
     @property
-    def operators(self) -> tuple[str, ...]:
-        """Names of all operators that may stay in float32, in execution order."""
+    def stage_operators(self) -> tuple[tuple[str, ...], ...]:
+        """Names of the operators that may stay in float32, in execution order, by stage."""
         return tuple(
-            operator_name(k, node)
-            for k, stage in enumerate(self._stages)
-            for node in stage.model.graph.node
-            if node.op_type in ARITHMETIC
+            tuple(
+                operator_name(index, node)
+                for node in stage.model.graph.node
+                if node.op_type in ARITHMETIC
+            )
+            for index, stage in enumerate(self._stages)
         )
 
     def quantized(self, float_operators: Collection[str] = ()) -> tuple[onnx.ModelProto, ...]:
         """Return the stages in int8 but for some operators; see `quantize_stages`."""
-        if unknown := set(float_operators) - set(self.operators):
-            raise UserError(
-                f"float_operators: no operator {sorted(unknown)[0]!r} in the network. "
-                f"Operators are named like {self.operators[0]!r}."
+        known = [name for names in self.stage_operators for name in names]
+        if unknown := sorted(set(float_operators) - set(known)):
+            hint = did_you_mean(unknown[0], known)
+            raise UserError(f"float_operators: the network has no {unknown[0]!r}.{hint}")
+        return self._with(lambda name: name not in float_operators)
+
+    def quantized_alone(self, operator: str) -> tuple[onnx.ModelProto, ...]:
+        """Return the stages in float32 but for one operator."""
+        return self._with(lambda name: name == operator)
+
+    def _with(self, wanted: Callable[[str], bool]) -> tuple[onnx.ModelProto, ...]:
+        return tuple(
+            _quantized(
+                stage,
+                [n.name for n in stage.model.graph.node if wanted(operator_name(index, n))],
             )
-        return tuple(_quantized(stage, k, float_operators) for k, stage in enumerate(self._stages))
+            for index, stage in enumerate(self._stages)
+        )
 
 
 def quantize_stages(
@@ -115,21 +128,16 @@ def operator_name(stage: int, node: onnx.NodeProto) -> str:
     return f"stage_{stage}:{node.name}"
 
 
-def _quantized(stage: _Stage, index: int, float_operators: Collection[str]) -> onnx.ModelProto:
+def _quantized(stage: _Stage, nodes: list[str]) -> onnx.ModelProto:
+    """Quantize the nodes of these names, as far as they can be."""
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantType
     from onnxruntime.quantization.calibrate import TensorsData
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-    wanted = [
-        node.name
-        for node in stage.model.graph.node
-        if node.op_type in (*ARITHMETIC, *_CARRIED)
-        and operator_name(index, node) not in float_operators
-    ]
     model = onnx.ModelProto()
     model.CopyFrom(stage.model)
-    if not wanted:
+    if not nodes:  # the quantizer would take none for all
         return model
     ranges = {
         name: (np.float32(low), np.float32(high)) for name, (low, high) in stage.ranges.items()
@@ -145,9 +153,9 @@ def _quantized(stage: _Stage, index: int, float_operators: Collection[str]) -> o
         weight_qType=QuantType.QInt8,
         activation_qType=QuantType.QUInt8,
         tensors_range=TensorsData(CalibrationMethod.MinMax, ranges),
-        nodes_to_quantize=wanted,
+        nodes_to_quantize=nodes,
         nodes_to_exclude=[],
-        op_types_to_quantize=[*ARITHMETIC, *_CARRIED],
+        op_types_to_quantize=[*ARITHMETIC, *_CARRYING],
         extra_options={},
     )
     quantizer.quantize_model()
