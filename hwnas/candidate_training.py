@@ -13,12 +13,37 @@ import numpy as np
 from hwnas.bits import pack_bits
 from hwnas.config import ExperimentConfig
 from hwnas.datasets import Dataset, Split
-from hwnas.early_exit import apply_policy, choose_thresholds, exit_shares
+from hwnas.early_exit import exit_shares
+from hwnas.exit_policy import ExitPolicy
+from hwnas.policy_curve import CurvePoint, policy_curve
 from search_spaces import Architecture, SearchSpace
 from targets import write_atomically
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from hwnas.compression_config import DistillationConfig
+    from hwnas.distillation import DistillationLoss
+    from hwnas.training_config import TrainingConfig
+
+# of the policies that an outcome tells of: enough for any choice, few enough to be stored
+_KEPT_POINTS = 8
+_WITHOUT_EXITS = ExitPolicy(())
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A trained network that a student learns from; see `hwnas.distillation`.
+
+    Args:
+        architecture: Of the teacher.
+        checkpoint: Its weights.
+        settings: How much the student heeds it.
+    """
+
+    architecture: Architecture
+    checkpoint: Path
+    settings: DistillationConfig
 
 
 @dataclass(frozen=True)
@@ -32,6 +57,9 @@ class TrainingTask:
         checkpoint: Where the weights go.
         judge_on_test: Whether to look at the test split; only for finalists.
         keep_weights: Whether ``checkpoint`` is written.
+        start: Weights to go on from, perhaps of a pruned network; random ones where not given.
+        epochs: To train; as many as the experiment says where not given.
+        teacher: Whom to learn from beside the labels.
     """
 
     architecture: Architecture
@@ -40,6 +68,9 @@ class TrainingTask:
     checkpoint: Path
     judge_on_test: bool = False
     keep_weights: bool = True
+    start: Path | None = None
+    epochs: int | None = None
+    teacher: Teacher | None = None
 
 
 @dataclass(frozen=True)
@@ -91,7 +122,8 @@ class TrainingOutcome:
 
     Args:
         failure: Why there is no network, or ``None``.
-        thresholds: Of the exit policy, chosen on the validation split.
+        policy: When the network answers early, chosen on the validation split.
+        curve: Other policies that it may have, well spread, as judged on that split.
         validation: On the validation split.
         test: On the test split, where the task asked for it.
         epochs: Trained.
@@ -104,7 +136,8 @@ class TrainingOutcome:
     """
 
     failure: str | None = None
-    thresholds: tuple[float, ...] = ()
+    policy: ExitPolicy = _WITHOUT_EXITS
+    curve: tuple[CurvePoint, ...] = ()
     validation: SplitResult | None = None
     test: SplitResult | None = None
     epochs: int = 0
@@ -131,9 +164,12 @@ class TrainingOutcome:
         """Rebuild an outcome from `to_dict`; what else stands beside it is left alone."""
         splits = {name: _split_result(data[name]) for name in ("validation", "test")}
         curves = tuple(map(LearningCurve.from_dict, data.get("curves", ())))
-        thresholds = tuple(data["thresholds"])
+        exits = {
+            "policy": ExitPolicy.from_dict(data["policy"]),
+            "curve": tuple(map(CurvePoint.from_dict, data["curve"])),
+        }
         own = {f.name: data[f.name] for f in fields(cls) if f.name in data}
-        return cls(**{**own, **splits, "thresholds": thresholds, "curves": curves})
+        return cls(**{**own, **splits, **exits, "curves": curves})
 
 
 def train_candidate(
@@ -144,7 +180,7 @@ def train_candidate(
     *,
     go_on: Callable[[int, nn.Module], bool] = lambda epoch, network: True,
 ) -> TrainingOutcome:
-    """Train an architecture, choose its exit thresholds, judge it, save its weights.
+    """Train an architecture, choose its exit policy, judge it, save its weights.
 
     Args:
         task: What to train.
@@ -155,18 +191,24 @@ def train_candidate(
             which it must not change; the training is halted where the answer is no.
     """
     from hwnas.training import train
-    from search_spaces.initialize import initialize_weights
 
     began = time.process_time()
-    network = space.build(task.architecture)
-    initialize_weights(network, task.seed)
+    training = config.training
+    if task.epochs is not None:
+        training = training.model_copy(update={"epochs": task.epochs})
+    network = _untrained(task, space)
     trained = train(
-        network, dataset, config.training, task.seed, go_on=lambda epoch: go_on(epoch, network)
+        network,
+        dataset,
+        training,
+        task.seed,
+        loss=_distillation_loss(task.teacher, space, training) if task.teacher else None,
+        go_on=lambda epoch: go_on(epoch, network),
     )
     if trained.diverged:
         outcome = TrainingOutcome(failure="training diverged: the loss is not finite")
     else:
-        halted = trained.epochs < config.training.epochs
+        halted = trained.epochs < training.epochs
         outcome = judge_candidate(network, task, dataset, config)
         if not halted:
             save_weights(network, task)
@@ -179,44 +221,73 @@ def train_candidate(
     )
 
 
+def _untrained(task: TrainingTask, space: SearchSpace) -> nn.Module:
+    """Return the network that a training begins with."""
+    from search_spaces.initialize import initialize_weights
+
+    if task.start is not None:
+        return load_network(space, task.architecture, task.start)
+    network = space.build(task.architecture)
+    initialize_weights(network, task.seed)
+    return network
+
+
+def _distillation_loss(
+    teacher: Teacher, space: SearchSpace, training: TrainingConfig
+) -> DistillationLoss:
+    from hwnas.distillation import DistillationLoss
+
+    network = load_network(space, teacher.architecture, teacher.checkpoint)
+    return DistillationLoss(network, training, teacher.settings)
+
+
 def judge_candidate(
     network: nn.Module, task: TrainingTask, dataset: Dataset, config: ExperimentConfig
 ) -> TrainingOutcome:
     """Judge a network whose weights are final, on the splits that the task asks for."""
-    thresholds, validation = judge_on_validation(network, task, dataset, config)
-    outcome = TrainingOutcome(thresholds=thresholds, validation=validation)
+    policy, curve, validation = judge_on_validation(network, task, dataset, config)
+    outcome = TrainingOutcome(policy=policy, curve=curve, validation=validation)
     return judge_on_test(outcome, network, dataset) if task.judge_on_test else outcome
 
 
 def judge_on_validation(
     network: nn.Module, task: TrainingTask, dataset: Dataset, config: ExperimentConfig
-) -> tuple[tuple[float, ...], SplitResult]:
-    """Return exit thresholds chosen on the validation split, and how a network does there."""
+) -> tuple[ExitPolicy, tuple[CurvePoint, ...], SplitResult]:
+    """Return the exit policy chosen on the validation split, others, and how it does there."""
     from hwnas.training import predict_logits
 
-    logits = predict_logits(network, dataset.validation.x)
-    policy = choose_thresholds(
-        logits, dataset.validation.y, task.stage_costs, config.early_exit.max_accuracy_drop
+    split = dataset.validation
+    logits = predict_logits(network, split.x)
+    curve = policy_curve(logits, split.y, task.stage_costs, config.early_exit)
+    chosen = curve.for_drop(config.early_exit.max_accuracy_drop)
+    return (
+        chosen.policy,
+        curve.well_spread(_KEPT_POINTS, chosen),
+        judge(logits, split, chosen.policy),
     )
-    return policy.thresholds, judge(logits, dataset.validation, policy.thresholds)
 
 
 def save_weights(network: nn.Module, task: TrainingTask) -> None:
-    """Write a network's weights as safetensors, where the task wants them kept."""
+    """Write a network's weights, where the task wants them kept."""
+    if task.keep_weights:
+        write_weights(network, task.checkpoint)
+
+
+def write_weights(network: nn.Module, checkpoint: Path) -> None:
+    """Write a network's weights as safetensors; `load_network` reads them."""
     from safetensors.torch import save
 
-    if task.keep_weights:
-        weights = {k: v.contiguous().cpu() for k, v in network.state_dict().items()}
-        write_atomically(task.checkpoint, save(weights))
+    weights = {k: v.contiguous().cpu() for k, v in network.state_dict().items()}
+    write_atomically(checkpoint, save(weights))
 
 
 def judge(
     logits: Sequence[np.ndarray[Any, np.dtype[np.float32]]],
     split: Split,
-    thresholds: tuple[float, ...],
+    policy: ExitPolicy,
 ) -> SplitResult:
-    """Judge exit logits, each of shape ``(n, classes)``, under exit thresholds."""
-    predicted, exits = apply_policy(logits, thresholds)
+    """Judge exit logits, each of shape ``(n, classes)``, under an exit policy."""
+    predicted, exits = policy.apply(logits)
     return SplitResult(
         n=len(split.y),
         accuracy=float(np.mean(predicted == split.y)),
@@ -232,17 +303,21 @@ def judge_on_test(
     from hwnas.training import predict_logits
 
     logits = predict_logits(network, dataset.test.x)
-    predicted, _ = apply_policy(logits, outcome.thresholds)
-    result = judge(logits, dataset.test, outcome.thresholds)
+    predicted, _ = outcome.policy.apply(logits)
+    result = judge(logits, dataset.test, outcome.policy)
     return replace(outcome, test=replace(result, correct=pack_bits(predicted == dataset.test.y)))
 
 
 def load_network(space: SearchSpace, architecture: Architecture, checkpoint: Path) -> nn.Module:
-    """Rebuild a trained network from its checkpoint."""
+    """Rebuild a trained network from its checkpoint, with as many channels as pruning left."""
     from safetensors.torch import load_file
 
+    from hwnas.pruning import fit_to_weights
+
     network = space.build(architecture)
-    network.load_state_dict(load_file(checkpoint))
+    weights = load_file(checkpoint)
+    fit_to_weights(network, weights)
+    network.load_state_dict(weights)
     return network.eval()
 
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from hwnas.config_file import parse_yaml, read_document, validated
 from hwnas.dataset_config import DatasetConfig
 from hwnas.errors import UserError
+from hwnas.exit_policy import ConfidenceMeasure
 from hwnas.objectives import unmet_need
 from hwnas.product_config import ProductConfig
 from hwnas.stop_config import StopConfig
@@ -133,9 +134,17 @@ class EnergyMeasurementConfig(_Section):
 
 
 class EarlyExitConfig(_Section):
-    """How exit thresholds are chosen on the validation split."""
+    """How exit policies are chosen on the validation split.
+
+    Attributes:
+        max_accuracy_drop: Accuracy that thresholds may cost, of the last exit's.
+        measure: Of confidence; ``auto``: the one that saves most.
+        temperature_scaling: Whether the logits of each exit are scaled.
+    """
 
     max_accuracy_drop: Annotated[float, Field(ge=0, le=1)] = 0.005
+    measure: Literal["auto", ConfidenceMeasure] = "auto"
+    temperature_scaling: bool = True
 
 
 class FinalistsConfig(_Section):

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from hwnas.candidate_training import load_network
 from hwnas.config import ExperimentConfig, parse_config
 from hwnas.datasets import Dataset, load_dataset
-from hwnas.early_exit import apply_policy
 from hwnas.errors import UserError
 from hwnas.front import Candidate
 from hwnas.measuring import failure_error
@@ -261,7 +260,7 @@ def _write_manifest(
     errors: dict[str, float],
 ) -> None:
     deployment = candidate.deployment
-    predicted, exits = apply_policy(reference, deployment.thresholds)
+    predicted, exits = deployment.policy.apply(reference)
     manifest = {
         "schema_version": SCHEMA_VERSION,
         **candidate.to_dict(),
@@ -270,11 +269,7 @@ def _write_manifest(
         "class_names": list(dataset.class_names),
         "input": {"shape": [1, *dataset.input_shape], "dtype": "float32"},
         "preprocessing": dict(dataset.preprocessing),
-        "exit_policy": {
-            "rule": "answer at the first stage whose largest softmax probability reaches "
-            "its threshold; the last always answers",
-            "thresholds": list(deployment.thresholds),
-        },
+        "exit_policy": deployment.policy.to_dict(),
         "samples": {
             "file": "samples.npz",
             "predicted": [dataset.class_names[c] for c in predicted],

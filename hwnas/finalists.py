@@ -1,6 +1,6 @@
 """After the study: measure the front on the target, retrain the finalists, judge the front.
 
-No choice sees the test split. Architectures, exit thresholds, finalists and front members are
+No choice sees the test split. Architectures, exit policies, finalists and front members are
 chosen by the validation split and by costs; which seed is deployed is fixed beforehand. The test
 split tells how accurate what was chosen is, and which finalists differ.
 """
@@ -242,4 +242,4 @@ class _FrontMeasurement:
 
 def _deployment(checkpoint: Path, seed: int, outcome: TrainingOutcome) -> Deployment:
     shares = outcome.validation.exit_shares if outcome.validation else (1.0,)
-    return Deployment(checkpoint.name, seed, outcome.thresholds, shares)
+    return Deployment(checkpoint.name, seed, outcome.policy, shares)

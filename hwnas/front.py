@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from hwnas.accuracy_comparison import Standing
+from hwnas.exit_policy import ExitPolicy
 from hwnas.objectives import Constraint, Objective
 from hwnas.pareto import ObjectiveScale, is_non_dominated
 from search_spaces import Architecture
@@ -79,13 +80,13 @@ class Deployment:
     Args:
         checkpoint: File name in the run's ``checkpoints`` folder.
         seed: It was trained with.
-        thresholds: Confidence at which each exit but the last answers.
+        policy: When it answers early.
         exit_shares: Share of validation samples that leaves at each exit.
     """
 
     checkpoint: str
     seed: int
-    thresholds: tuple[float, ...]
+    policy: ExitPolicy
     exit_shares: tuple[float, ...]
 
     @classmethod
@@ -94,7 +95,7 @@ class Deployment:
         return cls(
             str(data["checkpoint"]),
             int(data["seed"]),
-            tuple(data["thresholds"]),
+            ExitPolicy.from_dict(data["policy"]),
             tuple(data["exit_shares"]),
         )
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from hwnas.candidate_training import load_network
 from hwnas.errors import UserError
-from hwnas.exit_policy import ExitPolicy
 from hwnas.front import Candidate
 from hwnas.run_folder import RunFolder
 from hwnas.variants import NetworkForm, Variant, Variants
@@ -46,7 +45,7 @@ def _plain_variant(
     form = write_models(run, space, candidate, load_deployed(run, space, candidate))
     return Variant(
         form=form,
-        policy=ExitPolicy(deployment.thresholds),
+        policy=deployment.policy,
         exit_shares=deployment.exit_shares,
         target=target,
         metrics=candidate.metrics,

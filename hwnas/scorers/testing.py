@@ -135,8 +135,8 @@ class AccuracyScorerTestCase:
         outcome = self._score(context, task)
         network = load_network(context.space, task.architecture, task.checkpoint)
         logits = predict_logits(network, context.dataset.validation.x)
-        assert outcome.validation == judge(logits, context.dataset.validation, outcome.thresholds)
-        assert len(outcome.thresholds) == len(task.stage_costs) - 1
+        assert outcome.validation == judge(logits, context.dataset.validation, outcome.policy)
+        assert len(outcome.policy.thresholds) == len(task.stage_costs) - 1
 
     def test_a_score_says_whose_it_is_and_what_it_took(
         self, context: ScoringContext, task: TrainingTask

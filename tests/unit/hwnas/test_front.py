@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from hwnas.accuracy_comparison import AccuracyComparison, Standing
+from hwnas.exit_policy import ExitPolicy
 from hwnas.front import Candidate, Deployment, Metric, ParetoFront, to_csv
 from hwnas.objectives import OBJECTIVES, Constraint
 from hwnas.pareto import ObjectiveScale
@@ -36,7 +37,7 @@ def candidate(
             "energy_j": Metric(1e-3, "modelled", 5e-4, 2e-3, boundary="inference_gross"),
             "macs": Metric(1000.0),
         },
-        Deployment(f"{number}.safetensors", 7, (0.9,), (0.25, 0.75)),
+        Deployment(f"{number}.safetensors", 7, ExitPolicy((0.9,)), (0.25, 0.75)),
     )
 
 

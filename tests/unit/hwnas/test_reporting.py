@@ -44,7 +44,7 @@ def candidate(number: int, accuracy: float, latency_s: float, *, on_front: bool)
         "deployment": {
             "checkpoint": "a.safetensors",
             "seed": 1,
-            "thresholds": [0.9],
+            "policy": {"measure": "margin", "temperatures": [], "thresholds": [0.9]},
             "exit_shares": [0.625, 0.375],
         },
         "better_than": [],

@@ -7,6 +7,7 @@ import pytest
 
 from hwnas.bits import pack_bits
 from hwnas.candidate_training import SplitResult, TrainingOutcome
+from hwnas.exit_policy import ExitPolicy
 from hwnas.front import Candidate, Deployment, Metric, ParetoFront
 from hwnas.objectives import OBJECTIVES, Constraint
 from hwnas.pareto import ObjectiveScale
@@ -19,7 +20,7 @@ SCALE = ObjectiveScale(TWO, ideal=(1.0, 1e-4), reference=(0.0, 1e-2))
 
 def candidate(number: int, accuracy: float, latency_s: float) -> Candidate:
     metrics = {"validation_accuracy": Metric(accuracy), "latency_s": Metric(latency_s)}
-    deployment = Deployment("", 0, (), (1.0,))
+    deployment = Deployment("", 0, ExitPolicy(()), (1.0,))
     return Candidate(number, Architecture("toy", (("n", number),)), metrics, deployment)
 
 

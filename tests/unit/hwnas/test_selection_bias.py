@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from hwnas.accuracy import difference_interval
+from hwnas.exit_policy import ExitPolicy
 from hwnas.front import Candidate, Deployment, Metric
 from hwnas.selection_bias import validation_optimism
 from search_spaces import Architecture
@@ -18,7 +19,7 @@ def finalist(searched: float, retrained: float, test: float) -> Candidate:
         "validation_accuracy": Metric(retrained),
         "accuracy": Metric(test),
     }
-    return Candidate(0, Architecture("toy", ()), metrics, Deployment("", 0, (), (1.0,)))
+    return Candidate(0, Architecture("toy", ()), metrics, Deployment("", 0, ExitPolicy(()), (1.0,)))
 
 
 def test_of_finalists_each_step_is_a_mean_and_the_losses_are_differences() -> None:

@@ -53,7 +53,7 @@ def test_a_training_that_survives_is_a_full_training_bit_for_bit(tmp_path: Path)
     # worse ones at every rung: this one goes on
     rungs = RungsInMemory(*[[(1.0, 1.0)] * 5] * 2)
     halved = SuccessiveHalving(context).score(task, rungs)
-    assert (halved.validation, halved.thresholds) == (full.validation, full.thresholds)
+    assert (halved.validation, halved.policy) == (full.validation, full.policy)
     assert (halved.epochs, halved.halted, halved.scorer) == (4, False, "halving")
     again = load_file(task.checkpoint)
     assert all(torch.equal(weights[name], again[name]) for name in weights)
