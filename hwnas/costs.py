@@ -13,6 +13,7 @@ from hwnas.errors import UserError
 from hwnas.objectives import Constraint
 from hwnas.product_config import ProductConfig
 from latency_predictors import EnergyRange, Prediction
+from latency_predictors._types import Graph
 from latency_predictors.energy import learned_energies
 from latency_predictors.space_features import SpaceFeatures
 from latency_predictors.target_predictors import METRICS, TargetPredictors
@@ -187,6 +188,18 @@ class CostModel:
             )
             for row, (start, end) in enumerate(zip(table.first.tolist(), ends, strict=True))
         ]
+
+    def stage_latency_s(self, stages: Sequence[Graph]) -> tuple[float, ...]:
+        """Return the mean latency of each stage of a network, which may be none of the space.
+
+        Args:
+            stages: Fused operators of each stage, in execution order.
+
+        Raises:
+            UnknownWorkloadError: If one holds an operator not calibrated.
+        """
+        (costs,) = self._predictors.predict([stages])
+        return tuple(latency.mean for latency in costs.stage_latency_s)
 
     def predict_encodings(
         self, encodings: Encodings, metrics: Sequence[str] = METRICS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence, Set
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,47 +42,75 @@ def retrain(
     context: SearchContext, trainers: TrainingPool, finalists: Sequence[Candidate]
 ) -> dict[str, dict[int, TrainingOutcome]]:
     """Train each finalist with each seed; trainings finished before an interruption are kept."""
-    settings = context.config.finalists
-    seeds = [context.training_seed(_FINALIST_STREAM, k) for k in range(settings.seeds)]
-    results: dict[tuple[str, int], TrainingOutcome] = {}
-    keys: list[tuple[str, int]] = []
-    tasks: list[TrainingTask] = []
-    for finalist in finalists:
-        arch_id = finalist.architecture.arch_id
-        costs = context.costs.predict([finalist.architecture])[0]
-        for seed in seeds:
-            checkpoint = context.run.checkpoint(arch_id, seed)
-            done = checkpoint.with_suffix(".json")
-            if done.exists():
-                results[arch_id, seed] = TrainingOutcome.from_dict(json.loads(done.read_text()))
-                continue
-            keys.append((arch_id, seed))
-            tasks.append(
-                TrainingTask(
-                    architecture=finalist.architecture,
-                    seed=seed,
-                    stage_costs=costs.mean_stage_latency_s,
-                    checkpoint=checkpoint,
-                    judge_on_test=True,
-                )
-            )
-    context.progress.phase(f"Retraining {len(finalists)} finalists", len(tasks))
+    seeds = finalist_seeds(context)
+    tasks = [
+        TrainingTask(
+            architecture=finalist.architecture,
+            seed=seed,
+            stage_costs=context.costs.predict([finalist.architecture])[0].mean_stage_latency_s,
+            checkpoint=context.run.checkpoint(finalist.architecture.arch_id, seed),
+            judge_on_test=True,
+        )
+        for finalist in finalists
+        for seed in seeds
+    ]
+    outcomes = train_and_keep(context, trainers, tasks, f"Retraining {len(finalists)} finalists")
+    trained: dict[str, dict[int, TrainingOutcome]] = {f.architecture.arch_id: {} for f in finalists}
+    for task, outcome in zip(tasks, outcomes, strict=True):
+        if outcome.validation is not None:
+            trained[task.architecture.arch_id][task.seed] = outcome
+    return trained
+
+
+def finalist_seeds(context: SearchContext) -> list[int]:
+    """Return the seeds that finalists are trained with; the first one's network is deployed."""
+    count = context.config.finalists.seeds
+    return [context.training_seed(_FINALIST_STREAM, k) for k in range(count)]
+
+
+def train_and_keep(
+    context: SearchContext, trainers: TrainingPool, tasks: Sequence[TrainingTask], title: str
+) -> list[TrainingOutcome]:
+    """Train what was not trained before an interruption, and return all outcomes.
+
+    An outcome is kept as JSON beside the weights it belongs to.
+
+    Args:
+        context: The search.
+        trainers: Train.
+        tasks: What to train.
+        title: Of the phase that is reported.
+    """
+    found = {i: _kept(task.checkpoint) for i, task in enumerate(tasks)}
+    kept = {i: outcome for i, outcome in found.items() if outcome is not None}
+    missing = [i for i in range(len(tasks)) if i not in kept]
+    context.progress.phase(title, len(missing))
 
     def keep(index: int, outcome: TrainingOutcome) -> None:
-        done = tasks[index].checkpoint.with_suffix(".json")
+        done = tasks[missing[index]].checkpoint.with_suffix(".json")
         write_atomically(done, json.dumps(outcome.to_dict()).encode())
         context.progress.advance()
 
-    for key, outcome in zip(keys, trainers.run(tasks, keep), strict=True):
-        results[key] = outcome
+    kept |= dict(zip(missing, trainers.run([tasks[i] for i in missing], keep), strict=True))
+    return [kept[i] for i in range(len(tasks))]
+
+
+def finalist_outcomes(context: SearchContext, arch_id: str) -> dict[int, TrainingOutcome]:
+    """Return what an architecture's trainings as a finalist came to, by seed; none if it is none.
+
+    Failed ones are left out; ``context.run.checkpoint(arch_id, seed)`` has the others' weights.
+    """
+    found = {seed: _kept(context.run.checkpoint(arch_id, seed)) for seed in finalist_seeds(context)}
     return {
-        f.architecture.arch_id: {
-            seed: outcome
-            for seed in seeds
-            if (outcome := results[f.architecture.arch_id, seed]).validation is not None
-        }
-        for f in finalists
+        seed: outcome
+        for seed, outcome in found.items()
+        if outcome is not None and outcome.validation is not None
     }
+
+
+def _kept(checkpoint: Path) -> TrainingOutcome | None:
+    done = checkpoint.with_suffix(".json")
+    return TrainingOutcome.from_dict(json.loads(done.read_text())) if done.exists() else None
 
 
 def correct_on_test(

@@ -1,0 +1,188 @@
+"""Distil and prune a front member, with the very seeds that it was retrained with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from hwnas.candidate_training import (
+    Teacher,
+    TrainingOutcome,
+    TrainingTask,
+    load_network,
+    write_weights,
+)
+from hwnas.compression_config import DistillationConfig, PruningConfig
+from hwnas.front import Candidate, ParetoFront
+from hwnas.retraining import finalist_outcomes, train_and_keep
+from hwnas.search_context import SearchContext
+from hwnas.training_pool import TrainingPool
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class CompressedMember:
+    """A member's networks after compression.
+
+    Args:
+        outcomes: By seed; those of failed trainings are left out.
+        checkpoints: Weights, by seed of ``outcomes``; see `load_network`.
+        figures: What to tell of how they were made, by name with unit.
+    """
+
+    outcomes: Mapping[int, TrainingOutcome]
+    checkpoints: Mapping[int, Path]
+    figures: Mapping[str, float]
+
+
+def choose_teacher(front: ParetoFront, student: Candidate) -> Candidate | None:
+    """Return the most accurate front member, by validation; none where that is the student."""
+    best = max(front.members, key=lambda c: c.metrics["validation_accuracy"].value, default=None)
+    if best is None or best.architecture == student.architecture:
+        return None
+    return best
+
+
+def distil_member(
+    context: SearchContext,
+    trainers: TrainingPool,
+    student: Candidate,
+    teacher: Candidate,
+    settings: DistillationConfig,
+) -> CompressedMember:
+    """Train a member from scratch again, by a teacher, with the seeds of its finalist trainings.
+
+    Equal seeds begin with equal weights and see equal batches: what differs is the loss.
+
+    Args:
+        context: The search; its run folder keeps weights and outcomes.
+        trainers: Train.
+        student: A finalist; of others nothing is trained.
+        teacher: See `choose_teacher`; the network that it is deployed with teaches.
+        settings: Of the loss.
+    """
+    arch_id = student.architecture.arch_id
+    teaching = Teacher(
+        teacher.architecture,
+        context.run.checkpoints / Path(teacher.deployment.checkpoint).name,
+        settings,
+    )
+    costs = context.costs.predict([student.architecture])[0].mean_stage_latency_s
+    name = f"{arch_id}-distilled-by-{teacher.architecture.arch_id}"
+    tasks = [
+        TrainingTask(
+            architecture=student.architecture,
+            seed=seed,
+            stage_costs=costs,
+            checkpoint=context.run.checkpoint(name, seed),
+            judge_on_test=True,
+            teacher=teaching,
+        )
+        for seed in finalist_outcomes(context, arch_id)
+    ]
+    outcomes = train_and_keep(context, trainers, tasks, f"Distilling {arch_id}")
+    return _compressed(tasks, outcomes, {})
+
+
+def prune_member(
+    context: SearchContext,
+    trainers: TrainingPool,
+    member: Candidate,
+    settings: PruningConfig,
+) -> CompressedMember:
+    """Prune a member's networks to a share of its predicted latency, and train them on.
+
+    The ratio is found with the first seed's network, by the search's predictors, of the path
+    through every stage; it leaves the same channels in all of them. They are trained with the
+    whole schedule of learning rates again.
+
+    Args:
+        context: The search; its run folder keeps weights and outcomes.
+        trainers: Train.
+        member: A finalist; of others nothing is trained.
+        settings: How far, and how long.
+
+    Raises:
+        LatencyUnreachableError: If pruning cannot make it fast enough.
+        UserError: If torch-pruning is not installed.
+
+    References:
+        Renda, Frankle & Carbin (2020), Comparing Rewinding and Fine-tuning in Neural Network
+        Pruning, Sec. 3 (learning rate rewinding). arXiv:2003.02389
+    """
+    from hwnas.pruning import prune, prune_to_latency
+
+    architecture, shape = member.architecture, context.space.input_shape
+    arch_id = architecture.arch_id
+    trained = {
+        seed: context.run.checkpoint(arch_id, seed) for seed in finalist_outcomes(context, arch_id)
+    }
+    if not trained:
+        return CompressedMember({}, {}, {})
+    first = load_network(context.space, architecture, next(iter(trained.values())))
+    whole_s = sum(_stage_latency_s(context, first))
+    found = prune_to_latency(
+        first,
+        shape,
+        lambda network: sum(_stage_latency_s(context, network)),
+        settings.latency_share * whole_s,
+        settings.channel_multiple,
+    )
+    costs = _stage_latency_s(context, found.network)
+    with TemporaryDirectory() as folder:
+        tasks = []
+        for seed, path in trained.items():
+            network = load_network(context.space, architecture, path)
+            start = Path(folder) / path.name
+            write_weights(prune(network, shape, found.ratio, settings.channel_multiple), start)
+            tasks.append(
+                TrainingTask(
+                    architecture=architecture,
+                    seed=seed,
+                    stage_costs=costs,
+                    checkpoint=context.run.checkpoint(f"{arch_id}-pruned", seed),
+                    judge_on_test=True,
+                    start=start,
+                    epochs=settings.epochs,
+                )
+            )
+        title = f"Training {arch_id} after pruning"
+        outcomes = train_and_keep(context, trainers, tasks, title)
+    figures = {
+        "pruning_ratio": found.ratio,
+        "parameters_left_share": found.parameters_left,
+        "predicted_latency_before_s": whole_s,
+        "predicted_latency_after_s": found.latency_s,
+    }
+    return _compressed(tasks, outcomes, figures)
+
+
+def _compressed(
+    tasks: Sequence[TrainingTask],
+    outcomes: Sequence[TrainingOutcome],
+    figures: Mapping[str, float],
+) -> CompressedMember:
+    done = [
+        (task, outcome)
+        for task, outcome in zip(tasks, outcomes, strict=True)
+        if outcome.validation is not None
+    ]
+    return CompressedMember(
+        {task.seed: outcome for task, outcome in done},
+        {task.seed: task.checkpoint for task, _ in done},
+        figures,
+    )
+
+
+def _stage_latency_s(context: SearchContext, network: nn.Module) -> tuple[float, ...]:
+    """Return the predicted latency of each stage of a network that may be pruned."""
+    from search_spaces import workloads_from_onnx
+    from search_spaces.onnx_export import stage_models
+
+    models = stage_models(network, context.space.input_shape)
+    return context.costs.stage_latency_s([workloads_from_onnx(model) for model in models])

@@ -1,0 +1,166 @@
+"""Whether a compressed network is kept: better in something, and no worse in anything."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import stdtrit
+
+from hwnas.candidate_training import TrainingOutcome
+from hwnas.compression_config import MarginsConfig
+from hwnas.early_exit import expected_cost
+from hwnas.variants import Attempt
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class SeedResult:
+    """What the network of one seed does on the validation split, and what that costs.
+
+    Args:
+        accuracy: Under its exit policy.
+        latency_s: Expected, under that policy.
+        energy_j: Expected, under that policy.
+    """
+
+    accuracy: float
+    latency_s: float
+    energy_j: float
+
+    @classmethod
+    def of(
+        cls,
+        outcome: TrainingOutcome,
+        stage_latency_s: Sequence[float],
+        stage_energy_j: Sequence[float],
+    ) -> SeedResult:
+        """Join a training with the costs of its network's stages.
+
+        Raises:
+            ValueError: If the training failed.
+        """
+        if outcome.validation is None:
+            raise ValueError(f"the training failed: {outcome.failure}")
+        shares = outcome.validation.exit_shares
+        return cls(
+            outcome.validation.accuracy,
+            expected_cost(shares, stage_latency_s),
+            expected_cost(shares, stage_energy_j),
+        )
+
+
+@dataclass(frozen=True)
+class Change:
+    """A mean change with its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def judge_compression(
+    arch_id: str,
+    what: str,
+    base: Mapping[int, SeedResult],
+    compressed: Mapping[int, SeedResult],
+    margins: MarginsConfig,
+    cost_error: float = 0.0,
+) -> Attempt:
+    """Compare a network before and after compression, seed by seed.
+
+    It is kept if no change can be for the worse by more than its margin, and one is for the
+    better: the accuracy's interval lies above minus its margin, latency's and energy's below
+    theirs, and at least one of the three lies on the good side of 0. Intervals are Student's of
+    the paired differences, 95 %, each on its own; costs are compared by the logarithm of their
+    ratio. The test split has no part in it.
+
+    Args:
+        arch_id: Of the network.
+        what: Such as ``distillation``.
+        base: By seed.
+        compressed: By seed; what was trained with a seed that ``base`` lacks has no part in it.
+        margins: See `MarginsConfig`.
+        cost_error: How far the ratio of the two networks' costs may be off for their
+            measurements, relative; 0 where both are measured as one.
+
+    References:
+        Piaggio et al. (2012), Reporting of noninferiority and equivalence randomized trials,
+        JAMA 308(24), doi:10.1001/jama.2012.87802 (margins).
+    """
+    seeds = sorted(base.keys() & compressed.keys())
+    if len(seeds) < 2:
+        reason = f"not kept: {len(seeds)} seeds trained before and after, wanted at least 2"
+        return Attempt(arch_id, what, False, reason, {"seeds": len(seeds)})
+    pairs = [(base[seed], compressed[seed]) for seed in seeds]
+    accuracy = mean_change([after.accuracy - before.accuracy for before, after in pairs])
+    latency = _relative([after.latency_s / before.latency_s for before, after in pairs], cost_error)
+    energy = _relative([after.energy_j / before.energy_j for before, after in pairs], cost_error)
+    doubts = _doubts(accuracy, {"latency": latency, "energy": energy}, margins)
+    told = (
+        f"accuracy {_points(accuracy)} points, latency {_percent(latency)}, "
+        f"energy {_percent(energy)}; {len(seeds)} seeds"
+    )
+    figures = {"seeds": float(len(seeds))}
+    for name, change in (("accuracy", accuracy), ("latency", latency), ("energy", energy)):
+        figures |= {
+            f"{name}_change": change.value,
+            f"{name}_change_low": change.low,
+            f"{name}_change_high": change.high,
+        }
+    verdict = f"not kept, {doubts}" if doubts else "kept"
+    return Attempt(arch_id, what, not doubts, f"{verdict}: {told}", figures)
+
+
+def mean_change(differences: Sequence[float]) -> Change:
+    """Return the mean of paired differences with Student's interval.
+
+    ``m +- t s / sqrt(k)`` for k differences of mean m and standard deviation s, t of k - 1
+    degrees of freedom.
+
+    Args:
+        differences: At least two.
+
+    Raises:
+        ValueError: For fewer.
+    """
+    k = len(differences)
+    if k < 2:
+        raise ValueError(f"an interval over seeds needs at least 2 of them. Got {k}.")
+    mean = float(np.mean(differences))
+    t = float(stdtrit(k - 1, 0.5 + CONFIDENCE / 2))
+    half = t * float(np.std(differences, ddof=1)) / math.sqrt(k)
+    return Change(mean, mean - half, mean + half)
+
+
+def _relative(ratios: Sequence[float], error: float) -> Change:
+    """Return how much a cost grew, as a share of what it was."""
+    logs = mean_change([math.log(ratio) for ratio in ratios])
+    wider = math.log1p(error)
+    return Change(
+        math.expm1(logs.value), math.expm1(logs.low - wider), math.expm1(logs.high + wider)
+    )
+
+
+def _doubts(accuracy: Change, costs: Mapping[str, Change], margins: MarginsConfig) -> str:
+    """Return what speaks against keeping it, empty where nothing does."""
+    worse = [f"{name} may be worse" for name, c in costs.items() if c.high > margins.cost]
+    if accuracy.low < -margins.accuracy:
+        worse.insert(0, f"accuracy may be worse by more than {100 * margins.accuracy:g} points")
+    if worse:
+        return " and ".join(worse)
+    better = accuracy.low > 0 or any(c.high < 0 for c in costs.values())
+    return "" if better else "nothing is shown to be better"
+
+
+def _points(change: Change) -> str:
+    value, low, high = (100 * v for v in (change.value, change.low, change.high))
+    return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
+
+
+def _percent(change: Change) -> str:
+    value, low, high = (100 * v for v in (change.value, change.low, change.high))
+    return f"{value:+.1f} % ({low:+.1f} to {high:+.1f})"

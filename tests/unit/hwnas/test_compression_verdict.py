@@ -1,0 +1,148 @@
+"""When a compressed network is kept: intervals by hand, and every way to fail."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from hwnas.candidate_training import SplitResult, TrainingOutcome
+from hwnas.compression_config import MarginsConfig
+from hwnas.compression_verdict import SeedResult, judge_compression, mean_change
+from hwnas.variants import Attempt
+
+MARGINS = MarginsConfig(accuracy=0.01, cost=0.02)
+ACCURACY = (0.80, 0.82, 0.81)
+
+
+def results(
+    accuracy: tuple[float, ...], latency_s: float = 1e-3, energy_j: float = 2e-3
+) -> dict[int, SeedResult]:
+    return {seed: SeedResult(a, latency_s, energy_j) for seed, a in enumerate(accuracy)}
+
+
+def gained(*points: float) -> tuple[float, ...]:
+    return tuple(a + p / 100 for a, p in zip(ACCURACY, points, strict=True))
+
+
+def judged(
+    accuracy: tuple[float, ...],
+    latency_s: float = 1e-3,
+    energy_j: float = 2e-3,
+    cost_error: float = 0.0,
+) -> Attempt:
+    return judge_compression(
+        "a1",
+        "pruning",
+        results(ACCURACY),
+        results(accuracy, latency_s, energy_j),
+        MARGINS,
+        cost_error,
+    )
+
+
+def test_the_interval_is_students_of_three_differences() -> None:
+    change = mean_change([0.01, 0.02, 0.03])
+    # mean 0.02, s 0.01, t(0.975, 2) 4.302653
+    assert change.value == pytest.approx(0.02)
+    assert change.high - change.value == pytest.approx(4.302653 * 0.01 / np.sqrt(3), rel=1e-6)
+    assert change.value - change.low == pytest.approx(change.high - change.value)
+
+
+@given(st.lists(st.floats(-1, 1), min_size=2, max_size=8).filter(lambda d: np.std(d) > 1e-3))
+def test_the_interval_is_that_of_a_paired_t_test(differences: list[float]) -> None:
+    change = mean_change(differences)
+    wanted = stats.ttest_1samp(differences, 0.0).confidence_interval(0.95)
+    assert (change.low, change.high) == pytest.approx((wanted.low, wanted.high), abs=1e-9)
+
+
+def test_more_accuracy_at_equal_cost_is_kept_where_the_interval_excludes_0() -> None:
+    attempt = judged(gained(1.9, 2.0, 2.1))
+    assert attempt.kept
+    # s 0.1 points: 2.0 +- 4.303 * 0.1 / sqrt(3)
+    assert attempt.outcome == (
+        "kept: accuracy +2.0 (+1.8 to +2.2) points, latency +0.0 % (+0.0 to +0.0), "
+        "energy +0.0 % (+0.0 to +0.0); 3 seeds"
+    )
+
+
+def test_a_gain_that_may_be_luck_is_not_kept() -> None:
+    attempt = judged(gained(0.5, 1.5, 0.1))
+    assert not attempt.kept
+    assert attempt.outcome.startswith("not kept, accuracy may be worse by more than 1 points: ")
+    assert attempt.figures["accuracy_change"] == pytest.approx(0.007)
+
+
+def test_no_change_at_all_is_not_kept() -> None:
+    attempt = judged(ACCURACY)
+    assert not attempt.kept
+    assert attempt.outcome.startswith("not kept, nothing is shown to be better: ")
+
+
+def test_less_cost_is_kept_where_the_accuracy_lost_is_within_its_margin() -> None:
+    attempt = judged(gained(-0.5, -0.6, -0.7), latency_s=0.7e-3, energy_j=1.4e-3)
+    assert attempt.kept
+    assert attempt.figures["latency_change"] == pytest.approx(-0.3)
+    assert attempt.figures["energy_change_high"] == pytest.approx(-0.3)
+
+
+def test_less_cost_is_not_kept_where_more_accuracy_may_be_lost() -> None:
+    attempt = judged(gained(-0.5, 0.6, -0.7), latency_s=0.7e-3)
+    assert not attempt.kept
+    assert "accuracy may be worse" in attempt.outcome
+
+
+def test_accuracy_bought_with_energy_is_not_kept() -> None:
+    attempt = judged(gained(1.9, 2.0, 2.1), energy_j=2.1e-3)
+    assert not attempt.kept
+    assert attempt.outcome.startswith("not kept, energy may be worse: ")
+
+
+def test_a_saving_within_the_error_of_measurements_is_none() -> None:
+    assert judged(ACCURACY, 0.95e-3, 1.9e-3, cost_error=0.03).kept
+    within = judged(ACCURACY, 0.95e-3, 1.9e-3, cost_error=0.06)
+    assert not within.kept
+    # 0.95 * 1.06
+    assert within.figures["latency_change_high"] == pytest.approx(0.95 * 1.06 - 1)
+
+
+def test_costs_of_other_exits_differ_by_seed_and_so_have_intervals() -> None:
+    latencies = (0.8e-3, 0.9e-3, 0.7e-3)
+    compressed = {
+        seed: SeedResult(a, t, 2e-3)
+        for seed, (a, t) in enumerate(zip(ACCURACY, latencies, strict=True))
+    }
+    attempt = judge_compression("a1", "distillation", results(ACCURACY), compressed, MARGINS)
+    wanted = stats.ttest_1samp(np.log([0.8, 0.9, 0.7]), 0.0).confidence_interval(0.95)
+    assert attempt.figures["latency_change_low"] == pytest.approx(np.exp(wanted.low) - 1)
+    assert attempt.figures["latency_change_high"] == pytest.approx(np.exp(wanted.high) - 1)
+
+
+def test_only_seeds_trained_before_and_after_are_compared() -> None:
+    base = results(ACCURACY)
+    one = judge_compression("a1", "pruning", base, {2: base[2], 7: base[1]}, MARGINS)
+    assert not one.kept
+    assert one.outcome == "not kept: 1 seeds trained before and after, wanted at least 2"
+    two = judge_compression("a1", "pruning", base, {2: base[2], 1: base[1], 7: base[0]}, MARGINS)
+    assert two.figures["seeds"] == 2
+
+
+def test_the_costs_of_a_seed_are_those_of_its_exits() -> None:
+    validation = SplitResult(10, 0.9, (0.5, 0.9), (0.25, 0.75))
+    result = SeedResult.of(TrainingOutcome(validation=validation), [1e-3, 2e-3], [4e-3, 4e-3])
+    # a quarter leaves after 1 ms and 4 mJ, the others after 3 ms and 8 mJ
+    assert result.accuracy == 0.9
+    assert result.latency_s == pytest.approx(2.5e-3)
+    assert result.energy_j == pytest.approx(7e-3)
+
+
+def test_a_failed_training_has_no_costs() -> None:
+    with pytest.raises(ValueError, match="the training failed: diverged"):
+        SeedResult.of(TrainingOutcome(failure="diverged"), [1e-3], [1e-3])
+
+
+def test_one_difference_has_no_interval() -> None:
+    with pytest.raises(ValueError, match="at least 2"):
+        mean_change([0.1])
