@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from hwnas.calibrating import calibrate
+    from hwnas.checking import check
     from hwnas.diagnosis import doctor
     from hwnas.errors import UnreachableError, UserError
     from hwnas.exporting import export
@@ -38,6 +39,7 @@ _HOME = {
     "predict": "hwnas.predicting",
     "measure": "hwnas.measuring",
     "export": "hwnas.exporting",
+    "check": "hwnas.checking",
     "report": "hwnas.reporting",
     "list_targets": "hwnas.target_checking",
     "check_target": "hwnas.target_checking",
@@ -69,6 +71,7 @@ __all__ = [
     "predict",
     "measure",
     "export",
+    "check",
     "report",
     "list_targets",
     "check_target",

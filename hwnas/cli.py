@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn, Optional
 import typer
 from rich.console import Console
 
+from hwnas.cli_check import check
 from hwnas.cli_output import Json, Predictors, console, console_progress, print_json
 from hwnas.cli_search import search, serve_storage, worker
 from hwnas.cli_targets import targets_app
@@ -27,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (search, worker, serve_storage):
+for command in (search, worker, serve_storage, check):
     app.command()(command)
 app.add_typer(targets_app, name="targets")
 

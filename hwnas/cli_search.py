@@ -16,6 +16,10 @@ def search(
         Optional[list[str]],  # noqa: UP045 - typer reads it at run time
         typer.Option("--set", help="Replace an entry: key.subkey=value. Repeatable."),
     ] = None,
+    sla: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="SLA (YAML) whose limits the search keeps."),
+    ] = None,
     resume: Annotated[bool, typer.Option(help="Continue an interrupted run.")] = False,
     workers: Annotated[
         Optional[int],  # noqa: UP045
@@ -32,6 +36,7 @@ def search(
         run = run_search(
             config,
             overrides=set_ or (),
+            sla=sla,
             resume=resume,
             runs=runs,
             predictors=predictors,

@@ -13,6 +13,8 @@ from hwnas.errors import UserError
 from hwnas.progress import ProgressReporter, SilentProgress
 from hwnas.run_folder import SCHEMA_VERSION, RunFolder, environment
 from hwnas.search_context import SearchContext
+from hwnas.sla import Sla, load_sla
+from hwnas.sla_search import with_sla
 from hwnas.spaces import create_space
 from hwnas.target_checking import open_target
 from targets import Target
@@ -24,6 +26,7 @@ def search(
     config_path: Path,
     *,
     overrides: Sequence[str] = (),
+    sla: Path | None = None,
     resume: bool = False,
     runs: Path = Path("runs"),
     predictors: Path = Path("predictors"),
@@ -35,6 +38,7 @@ def search(
     Args:
         config_path: Experiment file.
         overrides: ``key=value`` strings that replace entries of the file.
+        sla: SLA whose limits join those of the experiment; recorded in the run's manifest.
         resume: Continue a run that was interrupted.
         runs: Folder of all runs.
         predictors: Folder of calibrated predictors, shared by searches.
@@ -51,12 +55,15 @@ def search(
         UnreachableError: If the target cannot be measured.
     """
     config = load_config(config_path, overrides)
+    limits = load_sla(sla) if sla is not None else None
+    if limits is not None:
+        config = with_sla(config, limits)
     base_dir = config_path.resolve().parent
     dataset = load_dataset(config.dataset, base_dir)
     space = create_space(config.space, dataset.input_shape, len(dataset.class_names))
     target = open_target(config.target)
     run = RunFolder(runs / config.name)
-    _open_run(run, config, base_dir, dataset, target, resume)
+    _open_run(run, config, limits, base_dir, dataset, target, resume)
     # they take seconds to import: what is wrong so far is said at once
     from hwnas.search_stages import run_stages
 
@@ -75,6 +82,7 @@ def search(
 def _open_run(
     run: RunFolder,
     config: ExperimentConfig,
+    sla: Sla | None,
     base_dir: Path,
     dataset: Dataset,
     target: Target,
@@ -86,6 +94,7 @@ def _open_run(
             {
                 "schema_version": SCHEMA_VERSION,
                 "config": resolved,
+                "sla": sla.to_dict() if sla is not None else None,
                 "base_dir": str(base_dir),
                 "dataset_fingerprint": dataset.fingerprint,
                 "target_fingerprint": target.fingerprint,

@@ -1,0 +1,77 @@
+"""Judge a finished run or an exported bundle by an SLA."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hwnas.bundle_manifest import MANIFEST, read_manifest
+from hwnas.errors import UserError
+from hwnas.front import Metric
+from hwnas.run_folder import RunFolder
+from hwnas.sla import Sla, load_sla
+from hwnas.sla_check import SlaReport, check_sla, pick_by_sla
+from hwnas.variants import Variants
+
+
+@dataclass(frozen=True)
+class SlaCheck:
+    """What became of an SLA.
+
+    Args:
+        sla: The limits.
+        reports: Of a run, that of the variant to export, by its name; of a bundle, those of
+            all operating points by name.
+    """
+
+    sla: Sla
+    reports: Mapping[str, SlaReport]
+
+    @property
+    def is_met(self) -> bool:
+        """Whether everything that was judged meets the SLA."""
+        return all(report.is_met for report in self.reports.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready form."""
+        return {
+            "is_met": self.is_met,
+            "sla": self.sla.to_dict(),
+            "reports": {name: report.to_dict() for name, report in self.reports.items()},
+        }
+
+
+def check(path: Path, sla: Path) -> SlaCheck:
+    """Judge a run or a bundle by an SLA; nothing is measured.
+
+    Args:
+        path: Folder of a finished run, whose best variant is judged, or of a bundle, whose
+            operating points are all judged, since a device may be in any of them.
+        sla: The SLA's file.
+
+    Raises:
+        UserError: If the SLA or the folder is wrong.
+    """
+    limits = load_sla(sla)
+    variants = RunFolder(path).variants_json
+    if variants.exists():
+        variant, report = pick_by_sla(Variants.load(variants), limits)
+        return SlaCheck(limits, {variant.variant_id: report})
+    if RunFolder(path).checkpoints.is_dir():
+        raise UserError(f"{path}: its search has not finished; continue it with --resume")
+    return SlaCheck(
+        limits,
+        {
+            name: check_sla(limits, _metrics(path, point.metrics))
+            for name, point in read_manifest(path).operating_points.items()
+        },
+    )
+
+
+def _metrics(bundle: Path, metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, Metric]:
+    try:
+        return {name: Metric(**metric) for name, metric in metrics.items()}
+    except TypeError as error:
+        raise UserError(f"{bundle / MANIFEST}: damaged ({error}). Export it again.") from None

@@ -1,0 +1,146 @@
+"""Tables of SLAs, of variants beside the baseline, and of what a product's parts take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich.markup import escape
+from rich.table import Table
+
+from hwnas.front import Metric
+from hwnas.product_shares import PARTS
+from hwnas.sla_check import ClauseResult, SlaReport, Verdict
+from hwnas.units import engineering, kibibytes, percent
+from hwnas.variants import Variant, Variants
+
+_COLORS: dict[Verdict, str] = {"pass": "green", "projected": "yellow", "fail": "red"}
+
+COMPARISON_HEADS = (
+    *("variant", "training", "precision", "exits", "accuracy", "drop"),
+    *("latency", "", "energy", "", "flash", ""),
+)
+"""Of `comparison_rows`; the columns without a name are relative to the baseline."""
+
+
+def sla_table(report: SlaReport, judged: str) -> Table:
+    """Return one row per clause: verdict, value, the bound it is judged by, and the margin.
+
+    Args:
+        report: Of one variant.
+        judged: What was judged, for the title.
+    """
+    outcome = "meets" if report.is_met else "does not meet"
+    table = Table(
+        title=escape(f"{judged} {outcome} the SLA"),
+        caption="Judged by the bad end of each 95 % interval. Critical clauses must pass; high "
+        "ones must not fail; medium ones are wanted. projected: kept, but not measured.",
+    )
+    for heading in ("tier", "clause", "verdict"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("value", "bound", "margin"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("note")
+    for result in report.results:
+        color = _COLORS[result.verdict]
+        table.add_row(
+            result.tier,
+            escape(str(result.clause)),
+            f"[{color}]{result.verdict}[/]",
+            "-" if result.metric is None else result.clause.shown(result.metric.value),
+            "-" if result.bound is None else result.clause.shown(result.bound),
+            _margin(result),
+            escape(_note(result)),
+        )
+    return table
+
+
+def _margin(result: ClauseResult) -> str:
+    clause, margin = result.clause, result.margin
+    if margin is None:
+        return "-"
+    shown = f"{'+' if margin >= 0 else ''}{clause.shown(margin)}"
+    # a fraction's margin is in points, of which a share says little
+    if clause.metric.quantity == "fraction":
+        return shown
+    return f"{shown} ({margin / clause.limit:+.0%})"
+
+
+def _note(result: ClauseResult) -> str:
+    metric = result.metric
+    origin = [metric.provenance, metric.boundary] if metric else []
+    return ", ".join(str(part) for part in [*origin, result.note] if part)
+
+
+def comparison_table(variants: Variants) -> Table:
+    """Return the baseline and the front's variants, least energy first."""
+    table = Table(
+        title="Variants beside the baseline",
+        caption="The baseline first. accuracy: test split, 95 % interval. Energies of other "
+        "provenance than the baseline's do not compare.",
+    )
+    for place, heading in enumerate(COMPARISON_HEADS):
+        table.add_column(heading, justify="left" if place < 4 else "right", no_wrap=True)
+    for row in comparison_rows(variants):
+        table.add_row(*map(escape, row))
+    return table
+
+
+def comparison_rows(variants: Variants) -> list[tuple[str, ...]]:
+    """Return cells under `COMPARISON_HEADS`: the baseline, then the front's variants."""
+    baseline = variants.named(variants.baseline)
+    others = [v for v in variants.front if v.variant_id != variants.baseline]
+    others.sort(key=lambda v: v.metrics["energy_j"].value)
+    return [_comparison(variant, baseline) for variant in (baseline, *others)]
+
+
+def _comparison(variant: Variant, baseline: Variant) -> tuple[str, ...]:
+    metrics, base = variant.metrics, baseline.metrics
+    accuracy = metrics.get("accuracy") or metrics["validation_accuracy"]
+    drop = metrics.get("accuracy_drop")
+    shares = "/".join(f"{100 * share:.0f}" for share in variant.exit_shares)
+    cells = [
+        variant.variant_id,
+        variant.form.training.replace("_", " "),
+        variant.form.precision,
+        f"{shares} %",
+        percent(accuracy.value, accuracy.low, accuracy.high),
+        "-" if drop is None else percent(drop.value, drop.low, drop.high),
+    ]
+    for key, unit in (("latency_s", "s"), ("energy_j", "J")):
+        cells += [engineering(metrics[key].value, unit), _ratio(metrics[key], base[key])]
+    flash = metrics["flash_bytes"]
+    return (*cells, kibibytes(flash.value), _ratio(flash, base["flash_bytes"]))
+
+
+def _ratio(metric: Metric, base: Metric) -> str:
+    if metric.provenance != base.provenance or base.value == 0:
+        return "-"
+    return f"x {metric.value / base.value:.2f}"
+
+
+def shares_table(shares: Mapping[str, Mapping[str, float]]) -> Table:
+    """Return what each part of a product takes of its energy, one column per network.
+
+    Args:
+        shares: By a network's name, as `hwnas.product_shares.product_shares` returns them.
+    """
+    table = Table(title="What the battery pays for", caption="modelled, from the product's file")
+    table.add_column("part")
+    for name in shares:
+        table.add_column(escape(name), justify="right")
+    for row in shares_rows(shares):
+        table.add_row(*row)
+    return table
+
+
+def shares_rows(shares: Mapping[str, Mapping[str, float]]) -> list[Sequence[str]]:
+    """Return cells: a part, then its share in each product; parts that take nothing are left out.
+
+    Args:
+        shares: As of `shares_table`.
+    """
+    return [
+        (label, *(percent(parts.get(part, 0.0)) for parts in shares.values()))
+        for part, label in PARTS.items()
+        if any(parts.get(part, 0.0) > 0 for parts in shares.values())
+    ]
