@@ -1,0 +1,178 @@
+"""Verdicts of SLAs by hand-made metrics, and which variant is picked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hwnas.errors import UserError
+from hwnas.exit_policy import ExitPolicy
+from hwnas.front import Metric
+from hwnas.product_config import ProductConfig
+from hwnas.sla import TIERS, Clause, Sla, Tier
+from hwnas.sla_check import check_sla, pick_by_sla
+from hwnas.variants import NetworkForm, Variant, Variants
+
+METRICS = {
+    "recall": Metric(0.96, "measured", 0.951, 0.968),
+    "recall(yes)": Metric(0.97, "measured", 0.90, 0.99),
+    "recall(no)": Metric(0.95, "measured", 0.88, 0.98),
+    "latency_s": Metric(1e-3, "measured", 0.9e-3, 1.1e-3),
+    "worst_latency_p99_s": Metric(4e-3, "measured", high=5e-3),
+    "energy_j": Metric(4e-3, "modelled", 3e-3, 5e-3),
+    "flash_bytes": Metric(2048.0, "measured"),
+    "peak_power_w": Metric(0.1, "measured"),
+}
+
+
+def sla(critical: str = "", high: str = "", medium: str = "") -> Sla:
+    texts: dict[Tier, str] = {"critical": critical, "high": high, "medium": medium}
+    return Sla(
+        "sla.yaml",
+        {t: tuple(Clause.parse(c) for c in texts[t].split(",") if c) for t in TIERS},
+    )
+
+
+def verdict(clause: str) -> tuple[str, float | None]:
+    (result,) = check_sla(sla(high=clause), METRICS).results
+    return result.verdict, result.margin
+
+
+@pytest.mark.parametrize(
+    ("clause", "expected", "margin"),
+    [
+        # the lower end is judged, not the value
+        ("recall >= 0.95", "pass", 0.001),
+        ("recall >= 0.955", "fail", -0.004),
+        ("recall(yes) >= 0.9", "pass", 0.0),
+        ("recall(yes) > 0.9", "fail", 0.0),
+        # the upper end
+        ("latency_p99 < 20 ms", "pass", 15e-3),
+        ("latency_p99 < 4.5 ms", "fail", -0.5e-3),
+        # not measured: never a pass
+        ("energy < 6 mJ", "projected", 1e-3),
+        ("energy < 4.5 mJ", "fail", -0.5e-3),
+        # exact where it is a size, without a bound where it is a power
+        ("flash <= 2 KiB", "pass", 0.0),
+        ("peak_power < 0.2 W", "projected", 0.1),
+        # unknown
+        ("battery_life >= 1 d", "fail", None),
+        ("accuracy_drop <= 1 %", "fail", None),
+    ],
+)
+def test_a_clause_is_judged_by_the_pessimistic_end(
+    clause: str, expected: str, margin: float | None
+) -> None:
+    assert verdict(clause) == (expected, None if margin is None else pytest.approx(margin))
+
+
+@given(
+    provenance=st.sampled_from(
+        ["measured", "emulated", "vendor_estimate", "predicted", "modelled"]
+    ),
+    value=st.floats(1e-6, 1.0),
+    width=st.floats(0, 1.0),
+    limit=st.integers(1, 1000),
+)
+def test_only_what_was_measured_passes_and_only_inside_its_limit(
+    provenance: str, value: float, width: float, limit: int
+) -> None:
+    high = value + width
+    metrics = {"energy_j": Metric(value, provenance, value, high)}  # type: ignore[arg-type]
+    (result,) = check_sla(sla(high=f"energy <= {limit} mJ"), metrics).results
+    if high <= limit * 1e-3:
+        assert result.verdict == ("pass" if provenance == "measured" else "projected")
+    else:
+        assert result.verdict == "fail"
+
+
+@pytest.mark.parametrize(
+    ("limits", "is_met"),
+    [
+        (sla(critical="recall >= 0.9"), True),
+        (sla(critical="recall >= 0.99"), False),
+        (sla(critical="energy < 6 mJ"), False),  # projected is not enough
+        (sla(high="energy < 6 mJ"), True),
+        (sla(high="energy < 1 mJ"), False),
+        (sla(medium="energy < 1 mJ"), True),
+        (sla(critical="recall >= 0.9", high="energy < 6 mJ", medium="recall >= 0.99"), True),
+    ],
+)
+def test_critical_must_pass_high_must_not_fail_medium_is_wanted(limits: Sla, is_met: bool) -> None:
+    assert check_sla(limits, METRICS).is_met is is_met
+
+
+def test_a_class_that_does_not_exist_is_the_users_mistake() -> None:
+    with pytest.raises(UserError) as caught:
+        check_sla(sla(high="recall(yess) >= 0.9"), METRICS)
+    assert str(caught.value) == (
+        "sla.yaml: high: recall(yess) >= 0.9: no class of this name. Did you mean 'yes'? "
+        "Classes: yes, no."
+    )
+
+
+def test_a_product_of_the_sla_gives_battery_days_that_are_projected() -> None:
+    # 4 mJ and 1 mJ of sleep per 10 s: 0.5 mW; 432 J last 10 days of it, 5.5 mJ at the worst 7.9
+    product = ProductConfig.model_validate(
+        {
+            "interval_s": 10.0,
+            "sleep_power_mw": 0.1,
+            "battery": {"capacity_mah": 40.0, "voltage_v": 3.0},
+        }
+    )
+    limits = replace(sla(high="battery_life >= 8 d,battery_life >= 9 d"), product=product)
+    eight, nine = check_sla(limits, METRICS).results
+    assert eight.metric is not None
+    assert eight.metric.value == pytest.approx(10, rel=1e-3)
+    # 5 mJ and the sleep
+    assert eight.bound == pytest.approx(432 / 0.6e-3 / 86_400, rel=1e-3)
+    assert (eight.verdict, nine.verdict) == ("projected", "fail")
+
+
+def variant(name: str, energy_mj: float, recall: float, latency_ms: float = 1.0) -> Variant:
+    metrics = {
+        "accuracy": Metric(recall, "measured", recall, recall),
+        "recall": Metric(recall, "measured", recall, recall),
+        "energy_j": Metric(energy_mj / 1e3, "measured", energy_mj / 1e3, energy_mj / 1e3),
+        "latency_s": Metric(latency_ms / 1e3, "measured", latency_ms / 1e3, latency_ms / 1e3),
+        "flash_bytes": Metric(1e4, "measured"),
+    }
+    form = NetworkForm(name, "plain", "float32", f"{name}.safetensors", (f"{name}.onnx",))
+    return Variant(form, ExitPolicy(()), (1.0,), "host", metrics)
+
+
+def picked(limits: Sla, *variants: Variant) -> tuple[str, bool]:
+    found, report = pick_by_sla(Variants(variants, variants[0].variant_id), limits)
+    return found.form.arch_id, report.is_met
+
+
+BIG, MIDDLE, SMALL = variant("big", 9, 0.97), variant("middle", 5, 0.95), variant("small", 1, 0.9)
+
+
+def test_the_variant_of_least_energy_that_meets_the_sla_is_picked() -> None:
+    assert picked(sla(critical="recall >= 0.93"), BIG, MIDDLE, SMALL) == ("middle", True)
+    assert picked(sla(critical="recall >= 0.5"), BIG, MIDDLE, SMALL) == ("small", True)
+    slow = variant("slow", 5, 0.95, latency_ms=2)
+    assert picked(sla(critical="recall >= 0.93"), slow, MIDDLE) == ("middle", True)
+
+
+def test_what_is_wanted_decides_among_those_that_meet_the_rest() -> None:
+    limits = sla(critical="recall >= 0.93", medium="recall >= 0.96")
+    assert picked(limits, BIG, MIDDLE, SMALL) == ("big", True)
+    assert picked(limits, MIDDLE, SMALL) == ("middle", True)
+
+
+def test_where_none_meets_the_sla_the_one_that_misses_least_is_shown() -> None:
+    limits = sla(critical="recall >= 0.99", high="energy < 6 mJ")
+    assert picked(limits, BIG, MIDDLE, SMALL) == ("small", False)
+    # a critical clause outweighs high ones
+    limits = sla(critical="recall >= 0.96", high="energy < 6 mJ,latency < 0.5 ms")
+    assert picked(limits, MIDDLE, BIG) == ("big", False)
+
+
+def test_no_variants_are_refused() -> None:
+    with pytest.raises(UserError, match="holds no variant"):
+        pick_by_sla(Variants((), ""), sla(high="recall >= 0.5"))
