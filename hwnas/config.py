@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from hwnas.config_file import parse_yaml, read_document, validated
 from hwnas.dataset_config import DatasetConfig
+from hwnas.deployment_config import DeploymentConfig
 from hwnas.errors import UserError
 from hwnas.exit_policy import ConfidenceMeasure
 from hwnas.objectives import unmet_need
@@ -187,6 +188,7 @@ class ExperimentConfig(_Section):
     energy_measurement: EnergyMeasurementConfig = EnergyMeasurementConfig()
     early_exit: EarlyExitConfig = EarlyExitConfig()
     finalists: FinalistsConfig = FinalistsConfig()
+    deployment: DeploymentConfig = DeploymentConfig()
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:

@@ -6,6 +6,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from hwnas.compression_config import DistillationConfig, MarginsConfig, PruningConfig
+
 _Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -33,9 +35,11 @@ class DeploymentConfig(BaseModel):
     fine_tune_epochs: Annotated[int, Field(ge=0)] = Field(
         4, description="of the training for int8; none where 0"
     )
-    every_clock: bool = Field(
-        False, description="measure variants at every operating point of the device, too"
+    distillation: DistillationConfig | None = Field(
+        None, description="train members again by the most accurate one"
     )
+    pruning: PruningConfig | None = Field(None, description="prune members, and train them on")
+    margins: MarginsConfig = MarginsConfig()
 
     @field_validator("accuracy_drops")
     @classmethod

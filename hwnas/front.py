@@ -82,12 +82,15 @@ class Deployment:
         seed: It was trained with.
         policy: When it answers early.
         exit_shares: Share of validation samples that leaves at each exit.
+        max_accuracy_drop: What the policy was allowed to cost of the last exit's validation
+            accuracy: how to choose one anew, of other weights or another arithmetic.
     """
 
     checkpoint: str
     seed: int
     policy: ExitPolicy
     exit_shares: tuple[float, ...]
+    max_accuracy_drop: float
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Deployment:
@@ -97,6 +100,7 @@ class Deployment:
             int(data["seed"]),
             ExitPolicy.from_dict(data["policy"]),
             tuple(data["exit_shares"]),
+            float(data["max_accuracy_drop"]),
         )
 
 
@@ -185,7 +189,7 @@ class ParetoFront:
         values were confirmed are dominated by one another alone; those whose were not, by
         any. Whoever compares within a kind compares numbers of one standing.
         """
-        feasible = [all(_meets(c, limit) for limit in constraints) for c in candidates]
+        feasible = [all(meets(c.metrics, limit) for limit in constraints) for c in candidates]
         inside = [c for c, meets in zip(candidates, feasible, strict=True) if meets]
         best = {c.architecture.arch_id for c in _non_dominated(inside, objectives, scale)}
         marked = [
@@ -238,8 +242,9 @@ def _non_dominated(
     return [c for c, kept in zip(candidates, keep, strict=True) if kept]
 
 
-def _meets(candidate: Candidate, constraint: Constraint) -> bool:
-    metric = candidate.metrics[constraint.metric]
+def meets(metrics: Mapping[str, Metric], constraint: Constraint) -> bool:
+    """Return whether the pessimistic end of a metric is within a limit."""
+    metric = metrics[constraint.metric]
     return constraint.violation(constraint.pessimistic(metric.value, metric.low, metric.high)) <= 0
 
 

@@ -1,0 +1,133 @@
+"""After the front is measured: variants of its members, judged and measured like them.
+
+A member is deployed as it was searched, without its early exits, and in int8, each with several
+exit policies. All choices are made on the validation split; the test split judges.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from hwnas.accuracy_drop import accuracy_drop
+from hwnas.errors import UnreachableError
+from hwnas.form_judging import FormJudge, JudgedVariant
+from hwnas.form_measuring import FormMeasuring
+from hwnas.front import Candidate, ParetoFront, meets
+from hwnas.member_steps import MemberSteps, Step
+from hwnas.pareto import is_non_dominated, spread_members
+from hwnas.search_context import SearchContext
+from hwnas.variants import Attempt, Variant, Variants
+from targets import write_atomically
+
+_ACCURACY = "validation_accuracy"
+
+
+def derive_variants(context: SearchContext, front: ParetoFront) -> Variants:
+    """Make, judge and measure variants of front members, and write ``variants.json``.
+
+    What was finished before an interruption is not repeated.
+
+    Args:
+        context: The search, with its front measured.
+        front: What it found.
+
+    Raises:
+        UnreachableError: If none could be measured.
+    """
+    settings = context.config.deployment
+    judge = FormJudge(
+        context.dataset,
+        context.config.early_exit,
+        settings.accuracy_drops,
+        context.config.product,
+    )
+    context.run.variants.mkdir(exist_ok=True)
+    judged: list[JudgedVariant] = []
+    attempts: list[Attempt] = []
+    with FormMeasuring(context) as measuring:
+        steps = [
+            (context.run.variants / f"{member.architecture.arch_id}-{step.name}.json", step)
+            for member in chosen_members(front, settings.members)
+            for step in MemberSteps(context, member, measuring)
+        ]
+        context.progress.phase("Deriving variants", len(steps))
+        for path, step in steps:
+            found, tried = _once(path, step, judge)
+            judged += found
+            attempts += tried
+            context.progress.advance(path.stem)
+    if not judged:
+        raise UnreachableError(
+            f"no variant could be measured on {context.target.name!r}. "
+            f"Check: hwnas targets check {context.target.name}"
+        )
+    result = _compared(context, judged, attempts)
+    result.save(context.run.variants_json)
+    return result
+
+
+def chosen_members(front: ParetoFront, count: int) -> list[Candidate]:
+    """Return front members, spread over the front; those confirmed by several seeds if any."""
+    members = list(front.members or front.candidates)
+    confirmed = [m for m in members if m.is_confirmed(front.objectives)]
+    members = confirmed or members
+    values = np.array([m.values(front.objectives) for m in members])
+    return [members[i] for i in spread_members(front.scale.losses(values), count)]
+
+
+def _compared(
+    context: SearchContext, judged: Sequence[JudgedVariant], attempts: Sequence[Attempt]
+) -> Variants:
+    """Compare variants with the baseline and with each other: which of them are on the front."""
+    baseline = _baseline(judged)
+    variants = [_with_drop(item, baseline) for item in judged]
+    feasible = np.array([all(meets(v.metrics, c) for c in context.constraints) for v in variants])
+    values = np.array([[v.metrics[o.metric].value for o in context.objectives] for v in variants])
+    on_front = np.zeros(len(variants), dtype=np.bool_)
+    on_front[feasible] = is_non_dominated(context.scale.losses(values[feasible]))
+    marked = [
+        replace(v, feasible=bool(f), on_front=bool(o))
+        for v, f, o in zip(variants, feasible, on_front, strict=True)
+    ]
+    marked.sort(key=lambda v: (not v.on_front, -v.metrics[_ACCURACY].value))
+    return Variants(tuple(marked), baseline.variant.variant_id, tuple(attempts))
+
+
+def _baseline(judged: Sequence[JudgedVariant]) -> JudgedVariant:
+    """Return the most accurate float32 network without early exits, if there is one."""
+    forms = [(item, item.variant.form) for item in judged]
+    plain = [i for i, f in forms if f.training == "plain" and f.precision == "float32"]
+    static = [item for item in plain if len(item.variant.exit_shares) == 1]
+    return max(static or plain or judged, key=lambda i: i.variant.metrics[_ACCURACY].value)
+
+
+def _with_drop(item: JudgedVariant, baseline: JudgedVariant) -> Variant:
+    """Add how much test accuracy a variant loses against the baseline, sample by sample."""
+    variant = item.variant
+    if len(item.correct) < 2 or len(baseline.correct) < 2:
+        return variant  # one seed does not tell of others
+    drop = accuracy_drop(item.correct, baseline.correct)
+    return replace(variant, metrics={**variant.metrics, "accuracy_drop": drop})
+
+
+def _once(path: Path, step: Step, judge: FormJudge) -> tuple[list[JudgedVariant], list[Attempt]]:
+    """Take a step, or return what it brought before."""
+    if path.exists():
+        data = json.loads(path.read_bytes())
+        return (
+            [JudgedVariant.from_dict(v) for v in data["variants"]],
+            [Attempt.from_dict(a) for a in data["attempts"]],
+        )
+    found = step.take()
+    judged = [variant for form in found.forms for variant in judge.judge(form)]
+    data = {
+        "variants": [v.to_dict() for v in judged],
+        "attempts": [a.to_dict() for a in found.attempts],
+    }
+    write_atomically(path, json.dumps(data).encode())
+    return judged, list(found.attempts)

@@ -1,0 +1,141 @@
+"""Judge a form of a network: its variants, one for each exit policy, with every metric."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwnas.bits import pack_bits, unpack_bits
+from hwnas.candidate_metrics import accuracy_metric, deployed_metrics
+from hwnas.candidate_training import judge
+from hwnas.config import EarlyExitConfig
+from hwnas.datasets import Dataset
+from hwnas.exit_policy import ExitPolicy
+from hwnas.policy_curve import policy_curve
+from hwnas.product_config import ProductConfig
+from hwnas.recall import recall_metrics
+from hwnas.variants import NetworkForm, Variant
+from latency_predictors import MeasuredArchitecture
+from targets import TargetSpec
+
+Logits = Sequence[NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class SeedLogits:
+    """What a network that was trained with one seed answers: per exit ``(n, classes)``."""
+
+    validation: Logits
+    test: Logits
+
+
+@dataclass(frozen=True)
+class MeasuredForm:
+    """A form of a network with its answers and its costs.
+
+    Args:
+        form: What it is.
+        answers: One per training seed; the first is deployed.
+        measured: One measurement per stage, of the deployed network.
+        spec: Of the target that measured it.
+        device_point: Operating point that the device was at.
+    """
+
+    form: NetworkForm
+    answers: tuple[SeedLogits, ...]
+    measured: MeasuredArchitecture
+    spec: TargetSpec
+    device_point: str | None = None
+
+
+@dataclass(frozen=True)
+class JudgedVariant:
+    """A variant, and which test samples each seed's network got right, shape ``(seeds, n)``."""
+
+    variant: Variant
+    correct: NDArray[np.bool_]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready form."""
+        rows = [pack_bits(row) for row in self.correct]
+        return {"variant": self.variant.to_dict(), "correct": rows, "n": self.correct.shape[1]}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> JudgedVariant:
+        """Rebuild it from `to_dict`."""
+        rows = [unpack_bits(row, data["n"]) for row in data["correct"]]
+        return cls(Variant.from_dict(data["variant"]), np.stack(rows))
+
+
+class FormJudge:
+    """Finds exit policies of forms, and the metrics that follow.
+
+    Args:
+        dataset: Policies are chosen on its validation split, and judged on both others.
+        settings: How policies are chosen.
+        accuracy_drops: One policy for each: validation accuracy it may cost.
+        product: What surrounds the network, where the experiment says so.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        settings: EarlyExitConfig,
+        accuracy_drops: Sequence[float],
+        product: ProductConfig | None,
+    ) -> None:
+        self._dataset = dataset
+        self._settings = settings
+        self._drops = tuple(accuracy_drops)
+        self._product = product
+
+    def judge(self, found: MeasuredForm) -> list[JudgedVariant]:
+        """Return one variant per exit policy that differs from those before it.
+
+        Every seed's policy follows from its own validation logits by the same rule, so that
+        accuracies are those of the rule; the policy of the first seed is deployed.
+        """
+        stage_costs = [m.latency_median_s for m in found.measured.measurements]
+        labels = self._dataset.validation.y
+        curves = [
+            policy_curve(answers.validation, labels, stage_costs, self._settings)
+            for answers in found.answers
+        ]
+        judged: list[JudgedVariant] = []
+        for drop in self._drops:
+            policies = [curve.for_drop(drop).policy for curve in curves]
+            if policies[0] not in [j.variant.policy for j in judged]:
+                judged.append(self._variant(found, policies, len(judged)))
+        return judged
+
+    def _variant(
+        self, found: MeasuredForm, policies: Sequence[ExitPolicy], index: int
+    ) -> JudgedVariant:
+        validation, test = self._dataset.validation, self._dataset.test
+        pairs = list(zip(found.answers, policies, strict=True))
+        on_validation = [judge(answers.validation, validation, p) for answers, p in pairs]
+        on_test = [judge(answers.test, test, policy) for answers, policy in pairs]
+        predicted = np.stack([policy.apply(answers.test)[0] for answers, policy in pairs])
+        shares = on_validation[0].exit_shares
+        accuracies = {
+            "accuracy": accuracy_metric(on_test, "test"),
+            "validation_accuracy": accuracy_metric(on_validation, "validation"),
+            **recall_metrics(predicted, test.y, self._dataset.class_names),
+        }
+        metrics = deployed_metrics(
+            accuracies, found.measured, shares, found.spec.energy_model, self._product
+        )
+        variant = Variant(
+            found.form,
+            policies[0],
+            shares,
+            found.spec.name,
+            metrics,
+            found.device_point,
+            policy_index=index,
+        )
+        return JudgedVariant(variant, predicted == test.y)

@@ -1,0 +1,72 @@
+"""Measure forms of networks on the device that a search is for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from hwnas.finalists import front_timing
+from hwnas.search_context import SearchContext
+from hwnas.target_checking import open_target
+from latency_predictors import MeasuredArchitecture, measure_stages
+from search_spaces import Architecture, workloads_from_onnx
+from targets import Failure, Target
+
+if TYPE_CHECKING:
+    import onnx
+
+
+class FormMeasuring:
+    """Measures models on the search's target, and quantized ones where that cannot run them.
+
+    A context manager: the second target is opened when it is first wanted.
+
+    Args:
+        context: The search, its target open.
+    """
+
+    def __init__(self, context: SearchContext) -> None:
+        self._context = context
+        self._opened = ExitStack()
+        self._quantized: Target | None = None
+
+    def __enter__(self) -> FormMeasuring:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._opened.close()
+
+    def target(self, *, quantized: bool) -> Target | None:
+        """Return the target that runs float32 or quantized models; ``None`` if there is none."""
+        if not quantized:
+            return self._context.target
+        name = self._context.target.spec.quantized_target
+        if self._quantized is None and name is not None:
+            self._quantized = self._opened.enter_context(open_target(name))
+        return self._quantized
+
+    def measure(
+        self,
+        architecture: Architecture,
+        models: Sequence[onnx.ModelProto],
+        float_models: Sequence[onnx.ModelProto],
+        target: Target,
+    ) -> MeasuredArchitecture | Failure:
+        """Time the stages of a network, and measure their energies where there are meters.
+
+        Args:
+            architecture: That it comes from.
+            models: One per stage, to measure.
+            float_models: The same in float32, whose operators a modelled energy counts.
+            target: Where to measure.
+        """
+        context = self._context
+        energy = context.config.energy_measurement.for_target(context.config.seed)
+        found = measure_stages(
+            target, models, config=front_timing(context.constraints), energy=energy, fresh=True
+        )
+        if isinstance(found, Failure):
+            return found
+        graphs = tuple(workloads_from_onnx(model) for model in float_models)
+        return MeasuredArchitecture(architecture, graphs, found)

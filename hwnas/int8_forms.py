@@ -1,0 +1,146 @@
+"""Networks in int8: quantized, where need be in part or after a training for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hwnas.form_judging import SeedLogits
+from hwnas.mixed_precision import accuracy_drop, mixed_precision
+from hwnas.quantization import CalibratedStages
+from hwnas.search_context import SearchContext
+from hwnas.stage_running import run_stage_models
+from hwnas.trained_forms import Models, TrainedNetworks, stage_graphs
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# trainings for int8 draw their seeds from a stream that no trial number reaches
+_INT8_STREAM = (1 << 30) + 1
+
+
+@dataclass(frozen=True)
+class QuantizedNetworks:
+    """Networks of several seeds in int8.
+
+    Args:
+        trained: The float32 networks that were quantized.
+        models: One per stage, of the first seed.
+        float_models: The same before.
+        answers: What each seed's quantized network answers.
+        float_operators: What stays in float32.
+        accuracy_drop: On the validation split, mean over seeds, at the exit that loses most.
+    """
+
+    trained: TrainedNetworks
+    models: Models
+    float_models: Models
+    answers: tuple[SeedLogits, ...]
+    float_operators: tuple[str, ...]
+    accuracy_drop: float
+
+
+def quantized_networks(
+    context: SearchContext, trained: TrainedNetworks
+) -> tuple[list[QuantizedNetworks], list[str]]:
+    """Quantize networks; while that costs more accuracy than allowed, try what helps.
+
+    First all of them in int8; if that loses too much, the most sensitive operators stay in
+    float32; and the networks are trained on for int8.
+
+    Args:
+        context: The search.
+        trained: Networks that differ in their seed.
+
+    Returns:
+        Those within the limit, the fewest float operators first; all that were tried where none
+        is. And a line on each that was tried.
+    """
+    settings = context.config.deployment
+    plain = _quantized(context, trained)
+    tried, lines = [plain], [f"int8 loses {_points(plain)}"]
+    if plain.accuracy_drop > settings.max_int8_drop:
+        partly = _quantized(context, trained, _sensitive(context, plain))
+        tried.append(partly)
+        kept = len(partly.float_operators)
+        lines.append(f"with {kept} operators in float32 {_points(partly)}")
+        if settings.fine_tune_epochs and (tuned := _fine_tuned(context, trained)) is not None:
+            tried.append(_quantized(context, tuned))
+            lines.append(f"after training for int8 {_points(tried[-1])}")
+    within = [q for q in tried if q.accuracy_drop <= settings.max_int8_drop]
+    return within or tried, lines
+
+
+def _quantized(
+    context: SearchContext, trained: TrainedNetworks, float_operators: Sequence[str] = ()
+) -> QuantizedNetworks:
+    dataset = context.dataset
+    answers, drops, deployed = [], [], None
+    for network in trained.networks:
+        calibrated = _calibrated(context, network)
+        models = calibrated.quantized(float_operators)
+        found = SeedLogits(
+            run_stage_models(models, dataset.validation.x),
+            run_stage_models(models, dataset.test.x),
+        )
+        before = run_stage_models(calibrated.models, dataset.validation.x)
+        drops.append(accuracy_drop(before, found.validation, dataset.validation.y))
+        answers.append(found)
+        deployed = deployed or (models, calibrated.models)
+    if deployed is None:
+        raise ValueError("wanted a network. Got none.")
+    return QuantizedNetworks(
+        trained, *deployed, tuple(answers), tuple(float_operators), float(np.mean(drops))
+    )
+
+
+def _calibrated(context: SearchContext, network: nn.Module) -> CalibratedStages:
+    train = context.dataset.train.x
+    count = min(context.config.deployment.calibration_samples, len(train))
+    # spread over the split: neighbours may be of one class or one speaker
+    rows = np.linspace(0, len(train) - 1, count).round().astype(np.intp)
+    return CalibratedStages(stage_graphs(context, network), train[rows])
+
+
+def _sensitive(context: SearchContext, plain: QuantizedNetworks) -> tuple[str, ...]:
+    """Return which operators of the first seed's network have to stay in float32."""
+    validation = context.dataset.validation
+    found = mixed_precision(
+        _calibrated(context, plain.trained.networks[0]),
+        validation.x,
+        validation.y,
+        max_drop=context.config.deployment.max_int8_drop,
+    )
+    return found.float_operators
+
+
+def _fine_tuned(context: SearchContext, trained: TrainedNetworks) -> TrainedNetworks | None:
+    """Return networks that were trained on for int8; none where one of them diverged."""
+    from hwnas.quantization_aware import fine_tune_quantization_aware
+
+    networks = []
+    for index, network in enumerate(trained.networks):
+        tuned = fine_tune_quantization_aware(
+            network,
+            context.dataset,
+            context.config.training,
+            epochs=context.config.deployment.fine_tune_epochs,
+            seed=context.training_seed(_INT8_STREAM, index),
+        )
+        if tuned is None:
+            return None
+        networks.append(tuned)
+    return TrainedNetworks(
+        trained.arch_id,
+        "quantization_aware",
+        trained.checkpoint,
+        tuple(networks),
+        trained.has_exits,
+    )
+
+
+def _points(found: QuantizedNetworks) -> str:
+    return f"{100 * found.accuracy_drop:.1f} points"
