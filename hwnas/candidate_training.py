@@ -57,6 +57,7 @@ class TrainingTask:
         checkpoint: Where the weights go.
         judge_on_test: Whether to look at the test split; only for finalists.
         keep_weights: Whether ``checkpoint`` is written.
+        max_accuracy_drop: What the exit policy may cost; as configured where ``None``.
         start: Weights to go on from, perhaps of a pruned network; random ones where not given.
         epochs: To train; as many as the experiment says where not given.
         teacher: Whom to learn from beside the labels.
@@ -68,6 +69,7 @@ class TrainingTask:
     checkpoint: Path
     judge_on_test: bool = False
     keep_weights: bool = True
+    max_accuracy_drop: float | None = None
     start: Path | None = None
     epochs: int | None = None
     teacher: Teacher | None = None
@@ -123,7 +125,9 @@ class TrainingOutcome:
     Args:
         failure: Why there is no network, or ``None``.
         policy: When the network answers early, chosen on the validation split.
-        curve: Other policies that it may have, well spread, as judged on that split.
+        max_accuracy_drop: What the policy was allowed to cost of the last exit's accuracy.
+        curve: Policies that it may have, well spread, as judged on that split; the most
+            accurate first, its own among them.
         validation: On the validation split.
         test: On the test split, where the task asked for it.
         epochs: Trained.
@@ -137,6 +141,7 @@ class TrainingOutcome:
 
     failure: str | None = None
     policy: ExitPolicy = _WITHOUT_EXITS
+    max_accuracy_drop: float = 0.0
     curve: tuple[CurvePoint, ...] = ()
     validation: SplitResult | None = None
     test: SplitResult | None = None
@@ -154,6 +159,18 @@ class TrainingOutcome:
             return self.failure or "failed"
         how = f"halted after {self.epochs} epochs, " if self.halted else ""
         return f"{self.validation.accuracy:.1%} {how}in {self.seconds:.1f} s"
+
+    def under(self, point: CurvePoint) -> TrainingOutcome:
+        """Return the outcome under another policy of its curve; the test split is not looked at.
+
+        Raises:
+            ValueError: If the training failed, or the test split was looked at already.
+        """
+        if self.validation is None or self.test is not None:
+            raise ValueError("wanted a network that was judged on the validation split alone.")
+        drop = max(0.0, self.validation.exit_accuracy[-1] - point.accuracy)
+        judged = replace(self.validation, accuracy=point.accuracy, exit_shares=point.exit_shares)
+        return replace(self, policy=point.policy, max_accuracy_drop=drop, validation=judged)
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready form."""
@@ -245,25 +262,28 @@ def judge_candidate(
     network: nn.Module, task: TrainingTask, dataset: Dataset, config: ExperimentConfig
 ) -> TrainingOutcome:
     """Judge a network whose weights are final, on the splits that the task asks for."""
-    policy, curve, validation = judge_on_validation(network, task, dataset, config)
-    outcome = TrainingOutcome(policy=policy, curve=curve, validation=validation)
+    outcome = judge_on_validation(network, task, dataset, config)
     return judge_on_test(outcome, network, dataset) if task.judge_on_test else outcome
 
 
 def judge_on_validation(
     network: nn.Module, task: TrainingTask, dataset: Dataset, config: ExperimentConfig
-) -> tuple[ExitPolicy, tuple[CurvePoint, ...], SplitResult]:
-    """Return the exit policy chosen on the validation split, others, and how it does there."""
+) -> TrainingOutcome:
+    """Choose the exit policy of a network on the validation split, and judge it there."""
     from hwnas.training import predict_logits
 
     split = dataset.validation
     logits = predict_logits(network, split.x)
     curve = policy_curve(logits, split.y, task.stage_costs, config.early_exit)
-    chosen = curve.for_drop(config.early_exit.max_accuracy_drop)
-    return (
-        chosen.policy,
-        curve.well_spread(_KEPT_POINTS, chosen),
-        judge(logits, split, chosen.policy),
+    drop = task.max_accuracy_drop
+    if drop is None:
+        drop = config.early_exit.max_accuracy_drop
+    chosen = curve.for_drop(drop)
+    return TrainingOutcome(
+        policy=chosen.policy,
+        max_accuracy_drop=drop,
+        curve=curve.well_spread(_KEPT_POINTS, chosen),
+        validation=judge(logits, split, chosen.policy),
     )
 
 
@@ -309,16 +329,26 @@ def judge_on_test(
 
 
 def load_network(space: SearchSpace, architecture: Architecture, checkpoint: Path) -> nn.Module:
-    """Rebuild a trained network from its checkpoint, with as many channels as pruning left."""
+    """Rebuild a trained network from its checkpoint, with as many channels as pruning left.
+
+    Raises:
+        OSError, SafetensorError: If the file cannot be read.
+        RuntimeError, ValueError: If it holds the weights of another network.
+    """
+    import torch
     from safetensors.torch import load_file
 
     from hwnas.pruning import fit_to_weights
 
-    network = space.build(architecture)
+    network = space.build(architecture).eval()
     weights = load_file(checkpoint)
-    fit_to_weights(network, weights)
+    narrowed = fit_to_weights(network, weights)
     network.load_state_dict(weights)
-    return network.eval()
+    if narrowed:
+        with torch.no_grad():
+            # layers that do not fit one another are noticed here or far away
+            network(torch.zeros(1, *space.input_shape))
+    return network
 
 
 def _split_result(data: Mapping[str, Any] | None) -> SplitResult | None:
