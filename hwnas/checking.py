@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hwnas.bundle_manifest import MANIFEST, read_manifest
+from hwnas.bundle import open_bundle
+from hwnas.bundle_manifest import MANIFEST
 from hwnas.errors import UserError
 from hwnas.front import Metric
 from hwnas.run_folder import RunFolder
@@ -52,7 +53,7 @@ def check(path: Path, sla: Path) -> SlaCheck:
         sla: The SLA's file.
 
     Raises:
-        UserError: If the SLA or the folder is wrong.
+        UserError: If the SLA or the folder is wrong, or a file of the bundle has changed.
     """
     limits = load_sla(sla)
     variants = RunFolder(path).variants_json
@@ -65,13 +66,17 @@ def check(path: Path, sla: Path) -> SlaCheck:
         limits,
         {
             name: check_sla(limits, _metrics(path, point.metrics))
-            for name, point in read_manifest(path).operating_points.items()
+            for name, point in open_bundle(path).operating_points.items()
         },
     )
 
 
 def _metrics(bundle: Path, metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, Metric]:
     try:
-        return {name: Metric(**metric) for name, metric in metrics.items()}
+        found = {name: Metric(**metric) for name, metric in metrics.items()}
     except TypeError as error:
         raise UserError(f"{bundle / MANIFEST}: damaged ({error}). Export it again.") from None
+    for name in ("energy_j", "latency_s"):
+        if name not in found:
+            raise UserError(f"{bundle / MANIFEST}: damaged (without {name}). Export it again.")
+    return found

@@ -20,12 +20,13 @@ def check(
 ) -> None:
     """Judge a bundle or a run by an SLA: exit code 0 if it is met, 1 if not."""
     from hwnas.checking import check as run_check
-    from hwnas.sla_table import sla_table
 
     result = run_check(path, sla)
     if json_:
         print_json(result.to_dict())
     else:
+        from hwnas.sla_table import sla_table
+
         for name, report in result.reports.items():
             console().print(sla_table(report, name))
     if not result.is_met:

@@ -10,6 +10,7 @@ from rich.table import Table
 from hwnas.front import Metric
 from hwnas.product_shares import PARTS
 from hwnas.sla_check import ClauseResult, SlaReport, Verdict
+from hwnas.tables import exit_text
 from hwnas.units import engineering, kibibytes, percent
 from hwnas.variants import Variant, Variants
 
@@ -97,12 +98,11 @@ def _comparison(variant: Variant, baseline: Variant) -> tuple[str, ...]:
     metrics, base = variant.metrics, baseline.metrics
     accuracy = metrics.get("accuracy") or metrics["validation_accuracy"]
     drop = metrics.get("accuracy_drop")
-    shares = "/".join(f"{100 * share:.0f}" for share in variant.exit_shares)
     cells = [
         variant.variant_id,
         variant.form.training.replace("_", " "),
         variant.form.precision,
-        f"{shares} %",
+        exit_text(variant.exit_shares),
         percent(accuracy.value, accuracy.low, accuracy.high),
         "-" if drop is None else percent(drop.value, drop.low, drop.high),
     ]
