@@ -23,6 +23,7 @@ from hwnas.front_energy import with_energies
 from hwnas.lost_weights import as_restored, restore_weights
 from hwnas.objectives import Constraint
 from hwnas.pareto import is_non_dominated
+from hwnas.policy_points import with_best_policies
 from hwnas.retraining import correct_on_test, next_finalists, retrain
 from hwnas.search_context import SearchContext
 from hwnas.study import Evaluated
@@ -87,13 +88,16 @@ def _front_of(context: SearchContext, candidates: Sequence[Candidate]) -> Pareto
 
 
 def _accurate_enough(context: SearchContext) -> list[Evaluated]:
-    """Return what meets ``min_accuracy``; the most accurate one where nothing does."""
+    """Return what meets ``min_accuracy``; the most accurate one where nothing does.
+
+    Each under the exit policy that speaks for it now that all points are known.
+    """
     floor = context.config.constraints.min_accuracy or 0.0
 
     def accuracy(evaluated: Evaluated) -> float:
         return float(evaluated.result["validation"]["accuracy"])
 
-    evaluated = context.study.evaluated()
+    evaluated = with_best_policies(context.study.evaluated(), context.scale)
     kept = [e for e in evaluated if accuracy(e) >= floor]
     if not kept:
         kept = [max(evaluated, key=accuracy)]
@@ -242,4 +246,4 @@ class _FrontMeasurement:
 
 def _deployment(checkpoint: Path, seed: int, outcome: TrainingOutcome) -> Deployment:
     shares = outcome.validation.exit_shares if outcome.validation else (1.0,)
-    return Deployment(checkpoint.name, seed, outcome.policy, shares)
+    return Deployment(checkpoint.name, seed, outcome.policy, shares, outcome.max_accuracy_drop)

@@ -63,4 +63,5 @@ def _task(context: SearchContext, evaluated: Evaluated) -> TrainingTask:
         seed=context.training_seed(evaluated.number),
         stage_costs=costs.mean_stage_latency_s,
         checkpoint=context.run.checkpoint(evaluated.architecture.arch_id),
+        max_accuracy_drop=float(evaluated.result["max_accuracy_drop"]),
     )

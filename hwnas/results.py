@@ -11,11 +11,12 @@ import numpy as np
 
 from hwnas.finalists import FRONT_PHASE
 from hwnas.front import ParetoFront, to_csv
-from hwnas.pareto import ObjectiveScale, is_non_dominated
+from hwnas.pareto import ObjectiveScale
 from hwnas.predictor_store import CALIBRATION_PHASE, PREDICTOR_FILE, RECORDS_FILE
 from hwnas.run_folder import SCHEMA_VERSION
 from hwnas.search_context import SearchContext
 from hwnas.selection_bias import validation_optimism
+from hwnas.stopping import HypervolumeHistory
 from hwnas.study import Evaluated
 from latency_predictors import MeasuredArchitecture, agreement, fit_predictors
 from latency_predictors.records import MeasurementRecords
@@ -58,15 +59,11 @@ def write_results(context: SearchContext, front: ParetoFront, predictor_folder: 
 
 
 def hypervolume_history(scale: ObjectiveScale, evaluated: Sequence[Evaluated]) -> list[float]:
-    """Return the hypervolume after each evaluation, by predicted costs."""
-    history = []
-    front = np.empty((0, len(scale.objectives)))
+    """Return the hypervolume after each evaluation, by predicted costs and all exit policies."""
+    history = HypervolumeHistory(scale)
     for item in evaluated:
-        front = np.vstack([front, item.values])
-        # only the front can matter later, which keeps this linear in evaluations
-        front = front[is_non_dominated(scale.losses(front))]
-        history.append(scale.hypervolume(front))
-    return history
+        history.add([values for values in item.points if values is not None])
+    return history.volumes
 
 
 def front_prediction(front: ParetoFront) -> dict[str, Any] | None:

@@ -41,7 +41,10 @@ def next_finalists(front: ParetoFront, count: int, tried: Set[str]) -> list[Cand
 def retrain(
     context: SearchContext, trainers: TrainingPool, finalists: Sequence[Candidate]
 ) -> dict[str, dict[int, TrainingOutcome]]:
-    """Train each finalist with each seed; trainings finished before an interruption are kept."""
+    """Train each finalist with each seed; trainings finished before an interruption are kept.
+
+    Its exit policy is chosen anew of each training, at the drop in accuracy that it had.
+    """
     seeds = finalist_seeds(context)
     tasks = [
         TrainingTask(
@@ -50,6 +53,7 @@ def retrain(
             stage_costs=context.costs.predict([finalist.architecture])[0].mean_stage_latency_s,
             checkpoint=context.run.checkpoint(finalist.architecture.arch_id, seed),
             judge_on_test=True,
+            max_accuracy_drop=finalist.deployment.max_accuracy_drop,
         )
         for finalist in finalists
         for seed in seeds
@@ -82,7 +86,7 @@ def train_and_keep(
         title: Of the phase that is reported.
     """
     found = {i: _kept(task.checkpoint) for i, task in enumerate(tasks)}
-    kept = {i: outcome for i, outcome in found.items() if outcome is not None}
+    kept = {i: o for i, o in found.items() if o is not None and _has_policy_of(tasks[i], o)}
     missing = [i for i in range(len(tasks)) if i not in kept]
     context.progress.phase(title, len(missing))
 
@@ -93,6 +97,12 @@ def train_and_keep(
 
     kept |= dict(zip(missing, trainers.run([tasks[i] for i in missing], keep), strict=True))
     return [kept[i] for i in range(len(tasks))]
+
+
+def _has_policy_of(task: TrainingTask, outcome: TrainingOutcome) -> bool:
+    """Tell whether an outcome has the exit policy wanted: a longer search may want another."""
+    drop = task.max_accuracy_drop
+    return outcome.validation is None or drop is None or outcome.max_accuracy_drop == drop
 
 
 def finalist_outcomes(context: SearchContext, arch_id: str) -> dict[int, TrainingOutcome]:

@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict
 
 from hwnas.compute_energy import Spending, Spent
 from hwnas.config import ExperimentConfig
-from hwnas.objectives import Constraint
 from hwnas.search_plan import SearchPlan
 from hwnas.stop_config import StopConfig
 from hwnas.stopping import HypervolumeHistory, stop_reason
@@ -55,7 +54,6 @@ class Accounts:
 
     def __init__(self, plan: SearchPlan, study: SearchStudy) -> None:
         self._study = study
-        self._constraints: tuple[Constraint, ...] = plan.constraints
         self._epochs = plan.config.training.epochs
         self._history = HypervolumeHistory(plan.scale)
         self._spent = Spent()
@@ -78,8 +76,7 @@ class Accounts:
         """Take account of the evaluations that have ended since the last call."""
         for ending in self._study.endings(self._seen):
             self._seen += 1
-            feasible = all(v <= 0 for v in ending.violations.values())
-            self._history.add(ending.values if feasible else None)
+            self._history.add(ending.points)
             if ending.result is None:
                 continue
             if (spending := ending.result.get(SPENDING)) is not None:

@@ -106,20 +106,20 @@ class HypervolumeHistory:
         self.volumes: list[float] = []
         """One per evaluation."""
 
-    def add(self, values: Sequence[float] | None) -> None:
+    def add(self, points: Sequence[Sequence[float]]) -> None:
         """Add an evaluation.
 
         Args:
-            values: One per objective; ``None`` for what meets no limit, or failed.
+            points: Values that it reached, one per objective in each; none for what meets no
+                limit, or failed.
         """
-        if values is not None:
-            rows = np.vstack([self._front, np.asarray(values, dtype=np.float64)])
-            kept = is_non_dominated(self._scale.losses(rows))
-            if kept[-1]:
-                self._front = rows[kept]
-                self.volumes.append(self._scale.hypervolume(self._front))
-                return
-        self.volumes.append(self.volumes[-1] if self.volumes else 0.0)
+        rows = np.vstack([self._front, *points])
+        kept = is_non_dominated(self._scale.losses(rows))
+        if kept[len(self._front) :].any():
+            self._front = rows[kept]
+            self.volumes.append(self._scale.hypervolume(self._front))
+        else:
+            self.volumes.append(self.volumes[-1] if self.volumes else 0.0)
 
 
 def stop_reason(config: StopConfig, spent: Spent, history: Sequence[float]) -> str | None:

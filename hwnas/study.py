@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import optuna
 from optuna.storages import BaseStorage
@@ -23,6 +23,7 @@ from hwnas.study_view import Evaluation, Status, StudyView
 from hwnas.trial_record import (
     FAILURE,
     OUTCOME,
+    POINTS,
     RESULT,
     RUNG,
     VIOLATIONS,
@@ -34,6 +35,9 @@ from hwnas.worker_process import WorkerProcess
 from search_spaces import Architecture, SearchSpace
 
 _QUEUE = "queue"
+
+Point: TypeAlias = tuple[float, ...]
+"""One value per objective, in SI units."""
 
 Predict = Callable[[Sequence[Architecture]], Sequence[ArchitectureCosts]]
 
@@ -69,12 +73,15 @@ class Evaluated:
         architecture: What was trained.
         values: One per objective, SI units.
         result: JSON-ready outcome of the training.
+        points: Values that it can have, those told among them: one per exit policy that may
+            be chosen, ``None`` where that one does not meet the limits.
     """
 
     number: int
     architecture: Architecture
-    values: tuple[float, ...]
+    values: Point
     result: Mapping[str, Any]
+    points: tuple[Point | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,11 +92,13 @@ class Ending:
         values: One per objective; ``None`` where it is not complete.
         violations: Of the limits that only training could judge.
         result: JSON-ready outcome, where there is one.
+        points: Values that it can have within the limits; none where it is not complete.
     """
 
-    values: tuple[float, ...] | None
+    values: Point | None
     violations: Mapping[str, float]
     result: Mapping[str, Any] | None
+    points: tuple[Point, ...] = ()
 
 
 class SearchStudy:
@@ -240,14 +249,17 @@ class SearchStudy:
         values: Sequence[float],
         result: Mapping[str, Any],
         violations: Mapping[str, float] | None = None,
+        points: Sequence[Point | None] | None = None,
     ) -> bool:
         """Record a trained architecture.
 
         Args:
             proposal: What was trained.
-            values: One per objective.
+            values: One per objective: what stands for it, and samplers learn.
             result: JSON-ready outcome.
             violations: Of the limits that only training could judge.
+            points: As in `Evaluated`; ``values`` alone, or none where they exceed a limit, if
+                not given.
 
         Returns:
             ``False`` if this worker had been taken for dead, and the result is discarded.
@@ -257,7 +269,9 @@ class SearchStudy:
         """
         if len(values) != len(self._objectives) or not all(map(math.isfinite, values)):
             raise ValueError(f"wanted {len(self._objectives)} finite values. Got {list(values)}.")
-        outcome = {RESULT: result, VIOLATIONS: violations or {}}
+        if points is None:
+            points = [] if any(v > 0 for v in (violations or {}).values()) else [tuple(values)]
+        outcome = {RESULT: result, VIOLATIONS: violations or {}, POINTS: points}
         return self._end(proposal, outcome, TrialState.COMPLETE, values)
 
     def prune(self, proposal: Proposal, reason: str, result: Mapping[str, Any]) -> bool:
@@ -288,6 +302,7 @@ class SearchStudy:
                 evaluation.architecture,
                 evaluation.current.values or (),
                 evaluation.current.outcome[RESULT],
+                tuple(p if p is None else tuple(p) for p in evaluation.current.outcome[POINTS]),
             )
             for evaluation in self._view.evaluations
             if evaluation.status == Status.COMPLETE
@@ -302,7 +317,8 @@ class SearchStudy:
         self._claims.sync()
         ended = [evaluation.current for evaluation in self._view.ended[start:]]
         return [
-            Ending(a.values, a.outcome.get(VIOLATIONS, {}), a.outcome.get(RESULT)) for a in ended
+            Ending(a.values, a.outcome.get(VIOLATIONS, {}), a.outcome.get(RESULT), a.reached_points)
+            for a in ended
         ]
 
     def failures(self) -> list[str]:

@@ -15,6 +15,7 @@ from hwnas.trial_record import (
     FAILURE,
     LEASE,
     OUTCOME,
+    POINTS,
     RECORD,
     RUNG,
     TrialContent,
@@ -62,6 +63,13 @@ class Attempt:
         """What was written at its end."""
         outcome: Mapping[str, Any] = self.attributes.get(OUTCOME, {})
         return outcome
+
+    @property
+    def reached_points(self) -> tuple[tuple[float, ...], ...]:
+        """Objective values within the limits, where it is complete: one per exit policy."""
+        if self.state != TrialState.COMPLETE:
+            return ()
+        return tuple(tuple(p) for p in self.outcome[POINTS] if p is not None)
 
     @property
     def renewals(self) -> int:

@@ -13,7 +13,7 @@ from search_spaces import Architecture
 RECORD = "record"
 OUTCOME = "outcome"
 # in an outcome
-FAILURE, RESULT, VIOLATIONS = "failure", "result", "violations"
+FAILURE, POINTS, RESULT, VIOLATIONS = "failure", "points", "result", "violations"
 ABANDONED = "abandoned"
 LEASE = "lease"
 RUNG = "rung:"

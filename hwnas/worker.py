@@ -16,6 +16,7 @@ from hwnas.candidate_training import SplitResult, TrainingTask
 from hwnas.compute_energy import SpendingMeter
 from hwnas.datasets import load_dataset
 from hwnas.errors import UnreachableError, UserError
+from hwnas.policy_points import objective_values, offer_of
 from hwnas.progress import ProgressReporter, SilentProgress
 from hwnas.run_folder import RunFolder
 from hwnas.scorer_choice import ScorerChoice
@@ -178,19 +179,20 @@ class Evaluator:
         rungs = _ProposalRungs(self._plan, self._study, proposal)
         self._meter.begin()
         outcome = self._scorers.of(proposal.number).score(self._task(proposal), rungs)
-        result = {**outcome.to_dict(), SPENDING: self._meter.end(outcome.cpu_s).to_dict()}
-        self._progress.advance(outcome.note)
+        spending = {SPENDING: self._meter.end(outcome.cpu_s).to_dict()}
         if outcome.validation is None:
+            result = {**outcome.to_dict(), **spending}
             self._study.fail(proposal, outcome.failure or "no result", result)
         elif outcome.halted:
+            result = {**outcome.to_dict(), **spending}
             self._study.prune(proposal, f"halted after {outcome.epochs} epochs", result)
         else:
-            self._study.complete(
-                proposal,
-                objective_values(self._plan, proposal, outcome.validation),
-                result,
-                self._violations(proposal, outcome.validation),
-            )
+            plan = self._plan
+            offer = offer_of(outcome, proposal.costs, plan.objectives, plan.constraints)
+            outcome = offer.outcome
+            result = {**outcome.to_dict(), **spending}
+            self._study.complete(proposal, offer.values, result, offer.violations, offer.points)
+        self._progress.advance(outcome.note)
 
     def _task(self, proposal: Proposal) -> TrainingTask:
         return TrainingTask(
@@ -199,15 +201,6 @@ class Evaluator:
             stage_costs=proposal.costs.mean_stage_latency_s,
             checkpoint=self._run.checkpoint(proposal.architecture.arch_id),
         )
-
-    def _violations(self, proposal: Proposal, validation: SplitResult) -> dict[str, float]:
-        """Return the violations of the limits that only a training could judge."""
-        predicted = proposal.costs.violations(self._plan.constraints, validation.exit_shares)
-        return {
-            c.name: predicted[c.name] if c.is_on_costs else c.violation(validation.accuracy)
-            for c in self._plan.constraints
-            if not c.is_known_before_training
-        }
 
 
 class _ProposalRungs:
@@ -218,7 +211,7 @@ class _ProposalRungs:
 
     def losses(self, validation: SplitResult) -> tuple[float, ...]:
         """See `Rungs`."""
-        values = objective_values(self._plan, self._proposal, validation)
+        values = objective_values(validation, self._proposal.costs, self._plan.objectives)
         return tuple(self._plan.scale.losses(np.array([values]))[0].tolist())
 
     def report(self, rung: int, losses: tuple[float, ...]) -> None:
@@ -229,13 +222,3 @@ class _ProposalRungs:
         """See `Rungs`."""
         found = self._study.rung_values(rung)
         return [losses for number, losses in found.items() if number != self._proposal.number]
-
-
-def objective_values(plan: SearchPlan, proposal: Proposal, validation: SplitResult) -> list[float]:
-    """Return the objectives' values of a network: accuracy as judged, costs as predicted."""
-    return [
-        validation.accuracy
-        if objective.name == "accuracy"
-        else proposal.costs.expected(objective.metric, validation.exit_shares)
-        for objective in plan.objectives
-    ]

@@ -50,10 +50,13 @@ class CurveRecorder:
         if epoch not in self._wanted:
             return None
         context = self._context
-        *_, judged = judge_on_validation(network, self._task, context.dataset, context.config)
-        self._epochs.append(epoch)
-        self._accuracy.append(judged.accuracy)
-        self._cpu_s.append(time.process_time() - self._began)
+        judged = judge_on_validation(
+            network, self._task, context.dataset, context.config
+        ).validation
+        if judged is not None:
+            self._epochs.append(epoch)
+            self._accuracy.append(judged.accuracy)
+            self._cpu_s.append(time.process_time() - self._began)
         return judged
 
     @property

@@ -202,7 +202,7 @@ def test_a_candidate_joins_all_metrics_under_the_policy_deployed() -> None:
     arch = next(a for a in (space.sample(rng) for _ in range(50)) if len(space.stages(a)) == 2)
     graphs = tuple(stage.workloads for stage in space.stages(arch))
     network = MeasuredArchitecture(arch, graphs, TWO_EXITS.measurements)
-    deployment = Deployment("a.safetensors", 3, ExitPolicy((0.9,)), (0.6, 0.4))
+    deployment = Deployment("a.safetensors", 3, ExitPolicy((0.9,)), (0.6, 0.4), 0.005)
     candidate = measured_candidate(
         Evaluated(17, arch, (0.9, 1e-3), {}),
         TrainingOutcome(validation=split(0.9), test=split(0.85)),

@@ -77,7 +77,9 @@ def candidate(context: SearchContext, number: int, accuracy: float) -> Candidate
     seed = finalist_seeds(context)[0]
     checkpoint = context.run.checkpoint(arch.arch_id, seed).name
     metrics = {"validation_accuracy": Metric(accuracy), "latency_s": Metric(1e-3)}
-    return Candidate(number, arch, metrics, Deployment(checkpoint, seed, ExitPolicy(()), (1.0,)))
+    return Candidate(
+        number, arch, metrics, Deployment(checkpoint, seed, ExitPolicy(()), (1.0,), 0.0)
+    )
 
 
 @pytest.fixture(scope="module")

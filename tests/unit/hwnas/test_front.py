@@ -37,7 +37,7 @@ def candidate(
             "energy_j": Metric(1e-3, "modelled", 5e-4, 2e-3, boundary="inference_gross"),
             "macs": Metric(1000.0),
         },
-        Deployment(f"{number}.safetensors", 7, ExitPolicy((0.9,)), (0.25, 0.75)),
+        Deployment(f"{number}.safetensors", 7, ExitPolicy((0.9,)), (0.25, 0.75), 0.005),
     )
 
 

@@ -20,7 +20,7 @@ SCALE = ObjectiveScale(TWO, ideal=(1.0, 1e-4), reference=(0.0, 1e-2))
 
 def candidate(number: int, accuracy: float, latency_s: float) -> Candidate:
     metrics = {"validation_accuracy": Metric(accuracy), "latency_s": Metric(latency_s)}
-    deployment = Deployment("", 0, ExitPolicy(()), (1.0,))
+    deployment = Deployment("", 0, ExitPolicy(()), (1.0,), 0.0)
     return Candidate(number, Architecture("toy", (("n", number),)), metrics, deployment)
 
 

@@ -19,7 +19,9 @@ def finalist(searched: float, retrained: float, test: float) -> Candidate:
         "validation_accuracy": Metric(retrained),
         "accuracy": Metric(test),
     }
-    return Candidate(0, Architecture("toy", ()), metrics, Deployment("", 0, ExitPolicy(()), (1.0,)))
+    return Candidate(
+        0, Architecture("toy", ()), metrics, Deployment("", 0, ExitPolicy(()), (1.0,), 0.0)
+    )
 
 
 def test_of_finalists_each_step_is_a_mean_and_the_losses_are_differences() -> None:

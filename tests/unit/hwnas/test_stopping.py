@@ -132,9 +132,22 @@ def test_hypervolumes_are_those_of_all_evaluations_so_far() -> None:
     history = HypervolumeHistory(scale)
     for row, own in enumerate(values):
         # every seventh failed
-        history.add(None if row % 7 == 3 else own.tolist())
+        history.add([] if row % 7 == 3 else [own.tolist()])
     counted = np.arange(60) % 7 != 3
     expected = [scale.hypervolume(values[: t + 1][counted[: t + 1]]) for t in range(60)]
+    # contributions are added up in another order
+    assert history.volumes == pytest.approx(expected, rel=1e-12)
+
+
+def test_every_point_of_an_evaluation_counts() -> None:
+    objectives = objectives_of(["accuracy", "latency"])
+    scale = ObjectiveScale(objectives, (1.0, 1e-3), (0.0, 1.0))
+    rng = np.random.default_rng(2)
+    values = np.stack([rng.random((20, 3)), 10 ** rng.uniform(-3, 0, (20, 3))], axis=2)
+    history = HypervolumeHistory(scale)
+    for points in values:
+        history.add(points.tolist())
+    expected = [scale.hypervolume(values[: t + 1].reshape(-1, 2)) for t in range(20)]
     # contributions are added up in another order
     assert history.volumes == pytest.approx(expected, rel=1e-12)
 

@@ -350,6 +350,19 @@ def test_an_evaluation_stopped_early_is_no_failure_and_not_tried_again(journal: 
         assert trial.constraints["max_latency_ms"] <= 0
 
 
+def test_an_evaluation_reaches_every_point_that_meets_the_limits(journal: Path) -> None:
+    with open_study(journal, constraints=(MAX_LATENCY, MIN_ACCURACY)) as study:
+        several, alone, unmet = claimed(study), claimed(study), claimed(study)
+        points = [(0.9, 2e-3), (0.8, 1e-3), None]
+        study.complete(several, [0.8, 1e-3], {}, points=points)
+        study.complete(alone, [0.7, 3e-3], {})
+        study.complete(unmet, [0.4, 1e-3], {}, {"min_accuracy": 0.2})
+    with open_study(journal) as study:
+        assert [e.points for e in study.evaluated()] == [tuple(points), ((0.7, 3e-3),), ()]
+        reached = [ending.points for ending in study.endings()]
+        assert reached == [((0.9, 2e-3), (0.8, 1e-3)), ((0.7, 3e-3),), ()]
+
+
 def test_endings_are_told_once_each_with_what_is_known_of_them(journal: Path) -> None:
     with open_study(journal, constraints=(MAX_LATENCY, MIN_ACCURACY)) as study:
         complete, stopped, failed = claimed(study), claimed(study), claimed(study)
