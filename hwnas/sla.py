@@ -23,7 +23,7 @@ TIERS: tuple[Tier, ...] = ("critical", "high", "medium")
 ``medium`` is wanted."""
 
 _CLAUSE = re.compile(
-    r"\s*(?P<metric>[A-Za-z][\w ]*?)\s*(?:\((?P<class_name>[^()]+)\))?"
+    r"\s*(?P<metric>[A-Za-z]\w*(?: \w+)*)\s*(?:\((?P<class_name>.+)\))?"
     r"\s*(?P<relation><=|>=|<|>)"
     r"\s*(?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(?P<unit>\S*)\s*"
 )

@@ -6,9 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from hwnas.candidate_energy import current_metrics, energy_metrics, product_metrics
+from hwnas.candidate_energy import (
+    current_metrics,
+    energy_metrics,
+    product_metrics,
+    system_metrics,
+)
 from hwnas.front import Metric
 from hwnas.product_config import ProductConfig
+from hwnas.product_shares import product_shares
 from latency_predictors import Graph, MeasuredArchitecture
 from search_spaces import Architecture, Workload
 from targets import (
@@ -269,5 +275,28 @@ def test_a_modelled_current_is_of_the_modelled_energy_at_the_products_voltage() 
     assert (current.provenance, current.voltage_v) == ("modelled", 5.0)
 
 
+def test_the_peak_current_is_of_the_peak_power_and_as_flattened() -> None:
+    metrics = METRICS | {"peak_power_w": Metric(0.66, "measured", bandwidth_hz=500.0)}
+    peak = current_metrics(metrics, [FIRST])["peak_current_a"]
+    # at 3.3 V
+    assert peak.value == pytest.approx(0.2)
+    assert (peak.bandwidth_hz, peak.voltage_v, peak.high) == (500.0, 3.3, None)
+
+
 def test_without_a_voltage_there_is_no_current() -> None:
     assert current_metrics(METRICS, [measurement(0.1)]) == {}
+
+
+def test_the_networks_share_of_a_product_grows_with_its_energy() -> None:
+    product = PRODUCT.model_copy(update={"battery": None})
+    metrics = METRICS | {"energy_j": Metric(20e-3, "measured", 10e-3, 30e-3)}
+    share = system_metrics(metrics, product)["network_share"]
+    t = metrics["latency_s"]
+    # the network is awake longer where it displaces less sleep: least with least, most with most
+    assert t.low is not None
+    assert t.high is not None
+    ends = ((20e-3, t.value), (10e-3, t.low), (30e-3, t.high))
+    by_hand = tuple(product_shares(product, e, latency)["network"] for e, latency in ends)
+    assert (share.value, share.low, share.high) == pytest.approx(by_hand)
+    assert by_hand[1] < by_hand[0] < by_hand[2]
+    assert share.provenance == "modelled"

@@ -1,0 +1,63 @@
+"""An SLA from the search to the gate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import hwnas
+from hwnas.run_folder import RunFolder
+from tests.integration.conftest import TinySearch
+
+SLA = """\
+critical: [accuracy >= 0.2, latency < 1 s]
+high: [flash <= 1 MiB, energy < 1 kJ, battery_life >= 1 h]
+medium: [accuracy >= 0.999]
+product: product.yaml
+"""
+PRODUCT = """\
+product:
+  interval_s: 10
+  sleep_power_mw: 0.1
+  battery: {capacity_mah: 1000, voltage_v: 3}
+"""
+
+
+@pytest.fixture(scope="module")
+def sla(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sla")
+    (folder / "product.yaml").write_text(PRODUCT)
+    path = folder / "sla.yaml"
+    path.write_text(SLA.replace("1 kJ", "1000 J"))
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(tiny: TinySearch, sla: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    return tiny.search(tmp_path_factory.mktemp("runs"), workers=1, sla=sla)
+
+
+def test_a_search_keeps_the_limits_of_an_sla_and_records_it(run: RunFolder) -> None:
+    manifest = run.manifest()
+    limits = {name: v for name, v in manifest["config"]["constraints"].items() if v is not None}
+    assert limits == pytest.approx(
+        {
+            "min_accuracy": 0.2,
+            "max_flash_kib": 1024.0,
+            "min_inferences_per_joule": 1e-3,
+            "min_battery_days": 1 / 24,
+        }
+    )
+    assert manifest["config"]["product"]["interval_s"] == 10
+    assert manifest["sla"]["medium"] == ["accuracy >= 0.999"]
+
+
+def test_an_sla_out_of_reach_ends_the_search_before_any_training(
+    tiny: TinySearch, tmp_path: Path
+) -> None:
+    path = tmp_path / "sla.yaml"
+    path.write_text("critical: [flash < 1 KiB]\n")
+    with pytest.raises(hwnas.UserError, match="max_flash_kib: 1 KiB is out of reach"):
+        tiny.search(tmp_path, sla=path)
+    assert not (tmp_path / "tiny").exists()
