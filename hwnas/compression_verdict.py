@@ -9,10 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtrit
 
+from hwnas.candidate_energy import energy_metrics
+from hwnas.candidate_metrics import latency_metrics
 from hwnas.candidate_training import TrainingOutcome
 from hwnas.compression_config import MarginsConfig
-from hwnas.early_exit import expected_cost
 from hwnas.variants import Attempt
+from latency_predictors import MeasuredArchitecture
+from targets import EnergyModel
 
 CONFIDENCE = 0.95
 
@@ -33,12 +36,14 @@ class SeedResult:
 
     @classmethod
     def of(
-        cls,
-        outcome: TrainingOutcome,
-        stage_latency_s: Sequence[float],
-        stage_energy_j: Sequence[float],
+        cls, outcome: TrainingOutcome, measured: MeasuredArchitecture, energy_model: EnergyModel
     ) -> SeedResult:
-        """Join a training with the costs of its network's stages.
+        """Join a training with the measurements of its network's stages.
+
+        Args:
+            outcome: Of the training.
+            measured: One measurement per stage; the same for all seeds.
+            energy_model: Of the target, for what no meter measured.
 
         Raises:
             ValueError: If the training failed.
@@ -48,9 +53,29 @@ class SeedResult:
         shares = outcome.validation.exit_shares
         return cls(
             outcome.validation.accuracy,
-            expected_cost(shares, stage_latency_s),
-            expected_cost(shares, stage_energy_j),
+            latency_metrics(measured, shares)["latency_s"].value,
+            energy_metrics(measured, shares, energy_model)["energy_j"].value,
         )
+
+
+def cost_error(before: MeasuredArchitecture, after: MeasuredArchitecture) -> float:
+    """Return how far the ratio of two networks' latencies may be off, relative.
+
+    The half widths of the intervals of their medians, relative, added in squares. What changes
+    slowly on the device between the two measurements is not in it.
+
+    Args:
+        before: Measured.
+        after: Measured; where it is the same measurement nothing can be off.
+    """
+    if before is after:
+        return 0.0
+    return math.hypot(_relative_error(before), _relative_error(after))
+
+
+def _relative_error(measured: MeasuredArchitecture) -> float:
+    ends = [m.latency_interval_s() for m in measured.measurements]
+    return sum(high - low for low, high in ends) / 2 / measured.latency_s
 
 
 @dataclass(frozen=True)
@@ -68,7 +93,7 @@ def judge_compression(
     base: Mapping[int, SeedResult],
     compressed: Mapping[int, SeedResult],
     margins: MarginsConfig,
-    cost_error: float = 0.0,
+    error: float = 0.0,
 ) -> Attempt:
     """Compare a network before and after compression, seed by seed.
 
@@ -84,8 +109,7 @@ def judge_compression(
         base: By seed.
         compressed: By seed; what was trained with a seed that ``base`` lacks has no part in it.
         margins: See `MarginsConfig`.
-        cost_error: How far the ratio of the two networks' costs may be off for their
-            measurements, relative; 0 where both are measured as one.
+        error: See `cost_error`.
 
     References:
         Piaggio et al. (2012), Reporting of noninferiority and equivalence randomized trials,
@@ -97,8 +121,8 @@ def judge_compression(
         return Attempt(arch_id, what, False, reason, {"seeds": len(seeds)})
     pairs = [(base[seed], compressed[seed]) for seed in seeds]
     accuracy = mean_change([after.accuracy - before.accuracy for before, after in pairs])
-    latency = _relative([after.latency_s / before.latency_s for before, after in pairs], cost_error)
-    energy = _relative([after.energy_j / before.energy_j for before, after in pairs], cost_error)
+    latency = _relative([after.latency_s / before.latency_s for before, after in pairs], error)
+    energy = _relative([after.energy_j / before.energy_j for before, after in pairs], error)
     doubts = _doubts(accuracy, {"latency": latency, "energy": energy}, margins)
     told = (
         f"accuracy {_points(accuracy)} points, latency {_percent(latency)}, "

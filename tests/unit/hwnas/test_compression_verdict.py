@@ -10,11 +10,22 @@ from scipy import stats
 
 from hwnas.candidate_training import SplitResult, TrainingOutcome
 from hwnas.compression_config import MarginsConfig
-from hwnas.compression_verdict import SeedResult, judge_compression, mean_change
+from hwnas.compression_verdict import SeedResult, cost_error, judge_compression, mean_change
 from hwnas.variants import Attempt
+from latency_predictors import MeasuredArchitecture
+from search_spaces import Architecture, Workload
+from targets import EnergyModel, MeasureConfig, Measurement
 
 MARGINS = MarginsConfig(accuracy=0.01, cost=0.02)
 ACCURACY = (0.80, 0.82, 0.81)
+# while it runs, and nothing for what it computes
+FOUR_WATT = EnergyModel(
+    static_power_w=4.0,
+    energy_per_mac_j=0.0,
+    energy_per_byte_j=0.0,
+    relative_uncertainty=0.5,
+    source="made up",
+)
 
 
 def results(
@@ -31,7 +42,7 @@ def judged(
     accuracy: tuple[float, ...],
     latency_s: float = 1e-3,
     energy_j: float = 2e-3,
-    cost_error: float = 0.0,
+    error: float = 0.0,
 ) -> Attempt:
     return judge_compression(
         "a1",
@@ -39,7 +50,7 @@ def judged(
         results(ACCURACY),
         results(accuracy, latency_s, energy_j),
         MARGINS,
-        cost_error,
+        error,
     )
 
 
@@ -101,8 +112,8 @@ def test_accuracy_bought_with_energy_is_not_kept() -> None:
 
 
 def test_a_saving_within_the_error_of_measurements_is_none() -> None:
-    assert judged(ACCURACY, 0.95e-3, 1.9e-3, cost_error=0.03).kept
-    within = judged(ACCURACY, 0.95e-3, 1.9e-3, cost_error=0.06)
+    assert judged(ACCURACY, 0.95e-3, 1.9e-3, error=0.03).kept
+    within = judged(ACCURACY, 0.95e-3, 1.9e-3, error=0.06)
     assert not within.kept
     # 0.95 * 1.06
     assert within.figures["latency_change_high"] == pytest.approx(0.95 * 1.06 - 1)
@@ -129,18 +140,41 @@ def test_only_seeds_trained_before_and_after_are_compared() -> None:
     assert two.figures["seeds"] == 2
 
 
+def measured(*stages: tuple[float, ...]) -> MeasuredArchitecture:
+    """Return stages with these inferences, of a network of one multiplication per byte."""
+    measurements = tuple(
+        Measurement("", "", "", latencies, 1, 1, MeasureConfig(), "measured")
+        for latencies in stages
+    )
+    graph = (Workload("linear", (1,), (1,)),)
+    return MeasuredArchitecture(Architecture("toy", ()), (graph,) * len(stages), measurements)
+
+
 def test_the_costs_of_a_seed_are_those_of_its_exits() -> None:
-    validation = SplitResult(10, 0.9, (0.5, 0.9), (0.25, 0.75))
-    result = SeedResult.of(TrainingOutcome(validation=validation), [1e-3, 2e-3], [4e-3, 4e-3])
-    # a quarter leaves after 1 ms and 4 mJ, the others after 3 ms and 8 mJ
+    outcome = TrainingOutcome(validation=SplitResult(10, 0.9, (0.5, 0.9), (0.25, 0.75)))
+    result = SeedResult.of(outcome, measured((1e-3,), (2e-3,)), FOUR_WATT)
+    # a quarter leaves after 1 ms, the others after 3 ms
     assert result.accuracy == 0.9
     assert result.latency_s == pytest.approx(2.5e-3)
-    assert result.energy_j == pytest.approx(7e-3)
+    assert result.energy_j == pytest.approx(4 * 2.5e-3)
 
 
 def test_a_failed_training_has_no_costs() -> None:
     with pytest.raises(ValueError, match="the training failed: diverged"):
-        SeedResult.of(TrainingOutcome(failure="diverged"), [1e-3], [1e-3])
+        SeedResult.of(TrainingOutcome(failure="diverged"), measured((1e-3,)), FOUR_WATT)
+
+
+def test_the_error_of_a_ratio_joins_those_of_both_measurements() -> None:
+    # 400 inferences from 0.9 to 1.1 ms: the median's interval has ranks 180 and 219 of 0 to 399
+    latencies = tuple(np.linspace(0.9e-3, 1.1e-3, 400))
+    first, second = measured(latencies), measured(latencies)
+    half = (219 - 180) / 399 * 0.2 / 2
+    assert cost_error(first, second) == pytest.approx(half * np.sqrt(2), rel=1e-6)
+    assert cost_error(first, first) == 0
+    # two stages, equally uncertain: their ends are added, as of the path through both
+    twice = measured(latencies, latencies)
+    assert cost_error(twice, twice) == 0
+    assert cost_error(twice, first) == pytest.approx(half * np.sqrt(2), rel=1e-6)
 
 
 def test_one_difference_has_no_interval() -> None:
