@@ -1,7 +1,7 @@
-"""Replay a trace through the governor, without running a network: what a device would do.
+"""Replay a trace through the governor: what a device would do, and for how long.
 
-An inference is right with the probability that its operating point's accuracy says, whatever it
-is shown, and takes its operating point's mean energy and time. So every figure is a prediction.
+An inference takes its operating point's mean energy and time, and is as right as an answer model
+says. So every figure is a prediction.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from hwnas.battery import DAY_S, battery_days
 from hwnas.energy_metrics import periodic_power_w
 from hwnas.product_config import ProductConfig
+from hwnas.runtime.answer_models import AnswerModel
 from hwnas.runtime.governor import Governor
 from hwnas.runtime.operating_points import OperatingPoint
 from hwnas.runtime.policy import ScalingPolicy
@@ -55,6 +56,7 @@ def simulate_policy(
     trace: Trace,
     policy: ScalingPolicy,
     points: Mapping[str, OperatingPoint],
+    answers: AnswerModel,
     product: ProductConfig | None = None,
 ) -> Outcome:
     """Replay a trace until the battery is empty.
@@ -68,9 +70,10 @@ def simulate_policy(
         trace: To replay.
         policy: Whose operating points are all in ``points``.
         points: By name.
+        answers: Which inferences are right.
         product: What surrounds the network; rules on the battery need one with a battery.
     """
-    replay = _Replay(trace, policy, points, product)
+    replay = _Replay(trace, policy, points, answers, product)
     if product is None or product.battery is None:
         return replay.stretch(None).outcome
     marks = [1.0, *_battery_thresholds(policy), 0.0]
@@ -114,6 +117,7 @@ class _Replay:
     trace: Trace
     policy: ScalingPolicy
     points: Mapping[str, OperatingPoint]
+    answers: AnswerModel
     product: ProductConfig | None
     _governor: Governor = field(init=False)
     _monitor: EventMonitor = field(init=False, default_factory=EventMonitor)
@@ -127,12 +131,11 @@ class _Replay:
     def stretch(self, battery_level: float | None) -> _Stretch:
         """Replay the trace once, the battery at one level."""
         names = list(self.points)
-        modes, changes = self._modes(battery_level)
+        modes, right, changes = self._live(battery_level)
         used = np.array([names.index(mode) for mode in modes])
         at = list(self.points.values())
         energy_j = np.array([p.energy_j for p in at])[used]
         latency_s = np.array([p.latency_s for p in at])[used]
-        accuracy = np.array([p.accuracy for p in at])[used]
         days = self.trace.duration_s / DAY_S
         power_w = drawn_w = None
         if self.product is not None:
@@ -142,30 +145,28 @@ class _Replay:
             mode_shares={
                 name: float(np.mean(used == k)) for k, name in enumerate(names) if name in modes
             },
-            accuracy=float(accuracy.mean()),
-            event_accuracy=float(accuracy[events].mean()) if events.any() else None,
+            accuracy=float(right.mean()),
+            event_accuracy=float(right[events].mean()) if events.any() else None,
             inference_j_per_day=float(energy_j.sum()) / days,
             mode_changes_per_day=changes / days,
             average_power_w=power_w,
         )
         return _Stretch(outcome, drawn_w or 0.0)
 
-    def _modes(self, battery_level: float | None) -> tuple[list[str], int]:
-        """Return the operating point of each inference, and how often it changed."""
+    def _live(self, battery_level: float | None) -> tuple[list[str], NDArray[np.float64], int]:
+        """Return each inference's operating point and how right it is, and how many changes."""
         governor, monitor, points = self._governor, self._monitor, self.points
-        counts_all = self.policy.quiet_class is None
-        modes, changes = [], 0
-        for now_s, is_event, device in self._rows(battery_level):
+        modes, right, changes = [], [], 0
+        for row, (now_s, is_event, device) in enumerate(self._rows(battery_level)):
             changes += governor.decide(now_s, monitor.signals(now_s, device)) is not None
             mode = governor.mode
+            answer = self.answers.answer(mode, row, is_event)
             modes.append(mode)
-            point = points[mode]
-            governor.spend(point.energy_j)
-            # the events that the device sees: those it finds, and background that it mistakes
-            seen = point.accuracy if is_event else 1 - point.accuracy
-            monitor.answered(now_s, 1.0 if counts_all else seen, None)
+            right.append(answer.right)
+            governor.spend(points[mode].energy_j)
+            monitor.answered(now_s, answer.active, answer.confidence)
         self._offset_s += self.trace.duration_s
-        return modes, changes
+        return modes, np.array(right), changes
 
     def _rows(self, battery_level: float | None) -> list[tuple[float, bool, DeviceState]]:
         trace = self.trace

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from hwnas.product_config import BatteryConfig, ProductConfig
+from hwnas.runtime.answer_models import PredictedAnswers
 from hwnas.runtime.operating_points import OperatingPoint
 from hwnas.runtime.policy import Conditions, Rule, ScalingPolicy, Threshold
-from hwnas.runtime.simulation import simulate_policy
+from hwnas.runtime.simulation import Outcome, simulate_policy
 from hwnas.runtime.trace import Trace
 
 DAY_S = 86_400.0
@@ -32,13 +33,23 @@ HIGH_W = (0.5 + 0.03 + 8 * 0.002) / 10
 LOW_W = (0.1 + 0.03 + 9 * 0.002) / 10
 
 
+def simulated(
+    trace: Trace,
+    policy: ScalingPolicy,
+    points: dict[str, OperatingPoint] = POINTS,
+    product: ProductConfig | None = PRODUCT,
+) -> Outcome:
+    answers = PredictedAnswers(points, policy.quiet_class is not None)
+    return simulate_policy(trace, policy, points, answers, product)
+
+
 def fixed(mode: str) -> ScalingPolicy:
     return ScalingPolicy(default=mode)
 
 
 @pytest.mark.parametrize(("mode", "power_w"), [("high", HIGH_W), ("low", LOW_W)])
 def test_a_fixed_mode_takes_the_power_of_its_duty_cycle(mode: str, power_w: float) -> None:
-    outcome = simulate_policy(TRACE, fixed(mode), POINTS, PRODUCT)
+    outcome = simulated(TRACE, fixed(mode))
     assert outcome.average_power_w == pytest.approx(power_w)
     assert outcome.battery_days == pytest.approx(BATTERY_J / power_w / DAY_S)
     assert outcome.inference_j_per_day == pytest.approx(8640 * POINTS[mode].energy_j)
@@ -49,19 +60,19 @@ def test_a_fixed_mode_takes_the_power_of_its_duty_cycle(mode: str, power_w: floa
 
 
 def test_without_a_product_there_are_no_days() -> None:
-    outcome = simulate_policy(TRACE, fixed("low"), POINTS)
+    outcome = simulated(TRACE, fixed("low"), product=None)
     assert (outcome.average_power_w, outcome.battery_days) == (None, None)
 
 
 def test_a_trace_without_events_has_no_accuracy_of_events() -> None:
     quiet = Trace(TIME_S, np.zeros(len(TIME_S), dtype=bool))
-    assert simulate_policy(quiet, fixed("low"), POINTS, PRODUCT).event_accuracy is None
+    assert simulated(quiet, fixed("low")).event_accuracy is None
 
 
 def test_the_last_fifth_of_a_battery_lasts_as_the_rule_on_it_says() -> None:
     rule = Rule(mode="low", when=Conditions(battery_level=Threshold(below=0.2, until=0.3)))
     policy = ScalingPolicy(default="high", rules=(rule,), min_dwell_s=0)
-    outcome = simulate_policy(TRACE, policy, POINTS, PRODUCT)
+    outcome = simulated(TRACE, policy)
     high_s, low_s = 0.8 * BATTERY_J / HIGH_W, 0.2 * BATTERY_J / LOW_W
     assert outcome.battery_days == pytest.approx((high_s + low_s) / DAY_S)
     share = high_s / (high_s + low_s)
@@ -74,7 +85,7 @@ def test_the_last_fifth_of_a_battery_lasts_as_the_rule_on_it_says() -> None:
 def test_a_condition_above_a_level_ends_where_it_says_while_the_battery_falls() -> None:
     rule = Rule(mode="high", when=Conditions(battery_level=Threshold(above=0.9, until=0.6)))
     policy = ScalingPolicy(default="low", rules=(rule,), min_dwell_s=0)
-    outcome = simulate_policy(TRACE, policy, POINTS, PRODUCT)
+    outcome = simulated(TRACE, policy)
     wanted_s = 0.4 * BATTERY_J / HIGH_W + 0.6 * BATTERY_J / LOW_W
     assert outcome.battery_days == pytest.approx(wanted_s / DAY_S)
 
@@ -83,7 +94,7 @@ def test_nothing_is_drawn_from_the_battery_while_charging() -> None:
     charged = Trace(TIME_S, TRACE.event, charging=TIME_S < DAY_S / 4)
     rule = Rule(mode="high", when=Conditions(charging=True))
     policy = ScalingPolicy(default="low", rules=(rule,), min_dwell_s=0)
-    outcome = simulate_policy(charged, policy, POINTS, PRODUCT)
+    outcome = simulated(charged, policy)
     assert outcome.mode_shares == pytest.approx({"high": 0.25, "low": 0.75})
     assert outcome.average_power_w == pytest.approx(0.25 * HIGH_W + 0.75 * LOW_W)
     assert outcome.battery_days == pytest.approx(BATTERY_J / (0.75 * LOW_W) / DAY_S)
@@ -91,14 +102,14 @@ def test_nothing_is_drawn_from_the_battery_while_charging() -> None:
 
 def test_a_device_that_charges_for_ever_has_no_battery_days() -> None:
     charged = Trace(TIME_S, TRACE.event, charging=np.ones(len(TIME_S), dtype=bool))
-    assert simulate_policy(charged, fixed("low"), POINTS, PRODUCT).battery_days is None
+    assert simulated(charged, fixed("low")).battery_days is None
 
 
 def test_activity_raises_the_mode_for_events_and_lets_it_down_after_them() -> None:
     # an hour of events of a day: found by 4.5 to 5.7 of 6 a minute; else 0.3 to 1.5 mistaken
     rule = Rule(mode="high", when=Conditions(activity_per_min=Threshold(above=3, until=2)))
     policy = ScalingPolicy(default="low", rules=(rule,), min_dwell_s=0, quiet_class="quiet")
-    outcome = simulate_policy(TRACE, policy, POINTS, PRODUCT)
+    outcome = simulated(TRACE, policy)
     # high for the 360 events but for the first minute or so, in which the rate rises
     assert 360 - 12 <= 8640 * outcome.mode_shares["high"] <= 360
     assert outcome.event_accuracy == pytest.approx(0.95, abs=12 / 360 * 0.2)
@@ -109,19 +120,19 @@ def test_heat_is_followed_as_the_trace_says() -> None:
     hot = Trace(TIME_S, TRACE.event, temperature_c=np.where(TIME_S < DAY_S / 2, 75.0, 20.0))
     rule = Rule(mode="low", when=Conditions(temperature_c=Threshold(above=70, until=60)))
     policy = ScalingPolicy(default="high", rules=(rule,), min_dwell_s=0)
-    shares = simulate_policy(hot, policy, POINTS, PRODUCT).mode_shares
+    shares = simulated(hot, policy).mode_shares
     assert shares == pytest.approx({"high": 0.5, "low": 0.5})
 
 
 def test_an_energy_budget_holds_the_networks_energy() -> None:
     # 864 J a day in low, 4,320 in high
     policy = ScalingPolicy(default="high", energy_budget_j_per_hour=100.0, min_dwell_s=0)
-    outcome = simulate_policy(TRACE, policy, POINTS, PRODUCT)
+    outcome = simulated(TRACE, policy)
     # the bucket of 10 minutes is 0.7 % of a day
     assert outcome.inference_j_per_day == pytest.approx(2400, rel=0.01)
 
 
 def test_an_inference_that_takes_too_long_leaves_no_time_to_sleep() -> None:
     slow = {"low": OperatingPoint(3.0, "measured", 30.0, "measured", 0.75)}
-    outcome = simulate_policy(TRACE, fixed("low"), slow, PRODUCT)
+    outcome = simulated(TRACE, fixed("low"), slow)
     assert outcome.average_power_w == pytest.approx((3.0 + 0.03) / 30)
