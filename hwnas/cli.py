@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from hwnas.cli_check import check
+from hwnas.cli_export import export
 from hwnas.cli_output import Json, Predictors, console, console_progress, print_json
 from hwnas.cli_search import search, serve_storage, worker
 from hwnas.cli_targets import targets_app
@@ -28,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (search, worker, serve_storage, check):
+for command in (search, worker, serve_storage, export, check):
     app.command()(command)
 app.add_typer(targets_app, name="targets")
 
@@ -244,32 +245,6 @@ def measure(
         print_json(result)
     else:
         console().print(measurement_table(result))
-
-
-@app.command()
-def export(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
-    pick: Annotated[str, typer.Option(help="knee, best, or an arch_id.")] = "knee",
-    out: Annotated[Optional[Path], typer.Option(help="Where to write.")] = None,  # noqa: UP045
-    json_: Json = False,
-) -> None:
-    """Write one front member as a deployable bundle, verified by running it again."""
-    from hwnas.exporting import export as run_export
-
-    bundle = run_export(run, pick=pick, out=out)
-    if json_:
-        print_json(
-            {
-                "path": str(bundle.path),
-                "arch_id": bundle.candidate.architecture.arch_id,
-                "max_relative_error": bundle.max_error,
-            }
-        )
-        return
-    screen = console()
-    screen.print(f"Bundle: {bundle.path}", soft_wrap=True)
-    for runtime, error in bundle.max_error.items():
-        screen.print(f"  {runtime}: outputs equal the trained network's to {error:.0e}")
 
 
 @app.command()

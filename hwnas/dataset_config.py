@@ -35,6 +35,7 @@ class DatasetSource(BaseModel):
     validation_fraction: _Fraction = 0.2
     test_fraction: _Fraction = 0.2
     split_seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    licence: str | None = Field(None, description="of the data; stated in exported bundles")
 
     def read(self, base_dir: Path) -> RawData:
         """Read the samples.
@@ -65,6 +66,7 @@ class DigitsSource(DatasetSource):
     """scikit-learn's handwritten digits: 1,797 images of 8x8, built in."""
 
     kind: Literal["digits"]
+    licence: str | None = "CC BY 4.0, E. Alpaydin and C. Kaynak, doi:10.24432/C50P49"
 
     def read(self, base_dir: Path) -> RawData:
         """See `DatasetSource`."""

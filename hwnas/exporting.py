@@ -1,290 +1,254 @@
-"""Write one front member as a deployable bundle, and run it again to prove that it works."""
+"""Export variants of a run as one bundle, which a fresh process verifies."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas.candidate_training import load_network
+from hwnas.bundle_checks import Check, onnx_logits
+from hwnas.bundle_samples import BundleSamples, Logits, PointAnswers
+from hwnas.bundle_verification import verify_in_fresh_process
+from hwnas.bundle_writing import BundleWriter
 from hwnas.config import ExperimentConfig, parse_config
-from hwnas.datasets import Dataset, load_dataset
+from hwnas.datasets import Dataset, RawSample, load_with_raw
 from hwnas.errors import UserError
+from hwnas.exit_shares import check_exit_shares
 from hwnas.front import Candidate
-from hwnas.measuring import failure_error
-from hwnas.objectives import objectives_of
-from hwnas.pareto import ObjectiveScale, knee
-from hwnas.run_folder import SCHEMA_VERSION, RunFolder, environment
+from hwnas.measuring import failure_error, read_onnx
+from hwnas.plain_variants import load_deployed, plain_variants
+from hwnas.run_folder import RunFolder
 from hwnas.spaces import create_space
 from hwnas.target_checking import open_target
-from targets import Artifact, Failure, Target, write_atomically
+from hwnas.variant_picking import pick_points
+from hwnas.variants import NetworkForm, Variant, Variants
+from search_spaces import SearchSpace
+from targets import Failure, Target
 
-if TYPE_CHECKING:
-    import onnx
-    from torch import nn
-
-    from search_spaces import SearchSpace
-
-_SAMPLES = 16
-# float32 sums in another order differ by about 1e-6 of the largest logit per layer
-_TOLERANCE = 1e-4
-
-Logits = tuple[NDArray[np.float32], ...]
+_SAMPLES = 200
+_RAW_SAMPLES = 16
+# its libraries are files; other toolchains keep what they make
+_LIBRARY_BACKEND = "tvm"
 
 
 @dataclass(frozen=True)
-class Bundle:
+class ExportedBundle:
     """A written and verified bundle.
 
     Args:
         path: Its folder.
-        candidate: What it holds.
-        max_error: Largest difference of logits from torch, relative to the
-            largest logit, per runtime.
+        points: Its operating points by name.
+        checks: What a fresh process compared.
+        size_bytes: Of all its files.
+        export_s: Seconds it took to write, with compiling.
+        verify_s: Seconds it took to verify.
     """
 
     path: Path
-    candidate: Candidate
-    max_error: dict[str, float]
+    points: Mapping[str, Variant]
+    checks: tuple[Check, ...]
+    size_bytes: int
+    export_s: float
+    verify_s: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready form."""
+        return {
+            "path": str(self.path),
+            "operating_points": {
+                name: {"variant_id": v.variant_id, "arch_id": v.form.arch_id}
+                for name, v in self.points.items()
+            },
+            "checks": [check.to_dict() for check in self.checks],
+            "size_bytes": self.size_bytes,
+            "export_s": self.export_s,
+            "verify_s": self.verify_s,
+        }
 
 
-def export(run: Path, *, pick: str = "knee", out: Path | None = None) -> Bundle:
-    """Write one front member: ONNX and compiled library per stage, samples, manifest.
+def export(run: Path, *, pick: str | None = None, out: Path | None = None) -> ExportedBundle:
+    """Write variants of a finished run as a bundle; see `hwnas.bundle_manifest`.
 
-    The bundle is loaded again and run on test samples with ONNX Runtime and on
-    the target before it gets its final name, so that a bundle that exists works.
+    A fresh process verifies it before it gets its final name, so that a bundle that exists
+    works.
 
     Args:
         run: Folder of a finished search.
-        pick: ``knee``, ``best`` (most accurate on validation), or an ``arch_id``.
-        out: Where to; ``<run>/export/<arch_id>`` by default.
+        pick: What its only operating point is, see `hwnas.variant_picking.pick_points`; without
+            it, the bundle gets up to three.
+        out: Where to; in the run's folder ``export`` by default.
 
     Raises:
-        UserError: If the run, the pick or the folder is wrong, or the bundle does
-            not do what the trained network does.
-        UnreachableError: If the target does not answer.
+        UserError: If the run, the pick or the folder is wrong, or the bundle does not do what
+            the trained networks do.
+        UnreachableError: If a target does not answer.
     """
     folder = RunFolder(run)
     manifest, front = folder.manifest(), folder.front()
     config = parse_config(manifest["config"], str(folder.manifest_json))
-    candidate = pick_candidate(front, config, pick)
-    dataset = load_dataset(config.dataset, Path(manifest["base_dir"]))
+    candidates = _candidates(front)
+    dataset, raw = load_with_raw(config.dataset, Path(manifest["base_dir"]))
     space = create_space(config.space, dataset.input_shape, len(dataset.class_names))
-    network = _load_trained(folder, space, candidate)
-    path = out or folder.path / "export" / candidate.architecture.arch_id
-    if path.exists() and any(path.iterdir()):
+    if folder.variants_json.exists():
+        variants = Variants.load(folder.variants_json)
+    else:
+        variants = plain_variants(folder, space, front["target"], candidates)
+    points = pick_points(variants, front, config, pick)
+    name = "operating-points" if pick is None else next(iter(points.values())).variant_id
+    path = out or folder.path / "export" / name
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise UserError(f"{path}: is not empty. Choose another folder with --out, or remove it.")
-    from hwnas.training import predict_logits
-    from search_spaces.onnx_export import stage_models
-
-    samples = dataset.test.x[:_SAMPLES]
-    reference = predict_logits(network, samples)
-    models = stage_models(network, space.input_shape)
+    exporter = _Exporter(folder, config, dataset, raw, space, candidates)
     try:
+        return exporter.export(points, path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot write the bundle ({error.strerror})") from None
+
+
+def _candidates(front: Mapping[str, Any]) -> list[Candidate]:
+    try:
+        return [Candidate.from_dict(c) for c in front["candidates"]]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"front.json: damaged ({type(error).__name__}: {error}).") from None
+
+
+class _Exporter:
+    """What an export needs of a run."""
+
+    def __init__(
+        self,
+        run: RunFolder,
+        config: ExperimentConfig,
+        dataset: Dataset,
+        raw: RawSample | None,
+        space: SearchSpace,
+        candidates: Sequence[Candidate],
+    ) -> None:
+        self._run = run
+        self._config = config
+        self._dataset = dataset
+        self._raw = raw
+        self._space = space
+        self._candidates = {c.architecture.arch_id: c for c in candidates}
+
+    def export(self, points: Mapping[str, Variant], path: Path) -> ExportedBundle:
+        """Write and verify a bundle, then give it its name."""
+        began = time.perf_counter()
         path.parent.mkdir(parents=True, exist_ok=True)
-        with (
-            tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as temporary,
-            open_target(config.target) as target,
-        ):
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as temporary:
             unfinished = Path(temporary) / "bundle"
             unfinished.mkdir()
-            artifacts = _write_stages(unfinished, models, target)
-            _write_samples(unfinished, samples, reference)
-            errors = _verify(unfinished, len(models), samples, reference, target, artifacts)
-            _write_manifest(unfinished, candidate, dataset, config, reference, errors)
+            references = self._write(points, unfinished)
+            written = time.perf_counter()
+            checks = verify_in_fresh_process(unfinished, references)
+            verified = time.perf_counter()
+            size_bytes = sum(f.stat().st_size for f in unfinished.rglob("*") if f.is_file())
             if path.exists():
                 path.rmdir()
             shutil.move(unfinished, path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot write the bundle ({error.strerror})") from None
-    return Bundle(path, candidate, errors)
-
-
-def _load_trained(folder: RunFolder, space: SearchSpace, candidate: Candidate) -> nn.Module:
-    from safetensors import SafetensorError
-
-    # a name only: a front.json from elsewhere must not reach out of the run
-    path = folder.checkpoints / Path(candidate.deployment.checkpoint).name
-    try:
-        return load_network(space, candidate.architecture, path)
-    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
-        raise UserError(f"{path}: missing or damaged ({error}). Search again.") from None
-
-
-def pick_candidate(front: dict[str, Any], config: ExperimentConfig, pick: str) -> Candidate:
-    """Choose a front member by rule or ``arch_id``.
-
-    A rule prefers finalists: their accuracy was confirmed by several seeds.
-
-    Raises:
-        UserError: If the front is empty or damaged, or has no such member.
-    """
-    try:
-        candidates = [Candidate.from_dict(c) for c in front["candidates"]]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"front.json: damaged ({type(error).__name__}: {error}).") from None
-    by_id = {c.architecture.arch_id: c for c in candidates}
-    if pick in by_id:
-        return by_id[pick]
-    members = [c for c in candidates if c.on_front]
-    if pick not in ("knee", "best"):
-        ids = ", ".join(by_id)
-        raise UserError(f"--pick {pick}: wanted knee, best, or one of {ids}")
-    if not members:
-        raise UserError(
-            f"--pick {pick}: no measured candidate meets the limits. "
-            "Pick an arch_id, or search with other limits."
+        return ExportedBundle(
+            path, points, tuple(checks), size_bytes, written - began, verified - written
         )
-    confirmed = [(c.metrics["validation_accuracy"].seeds or 0) > 1 for c in members]
-    if not any(confirmed):
-        confirmed = [True] * len(members)
-    if pick == "best":
-        return max(
-            (c for c, allowed in zip(members, confirmed, strict=True) if allowed),
-            key=lambda c: c.metrics["validation_accuracy"].value,
-        )
-    objectives = objectives_of(config.objectives)
-    hypervolume = front["hypervolume"]
-    scale = ObjectiveScale(objectives, tuple(hypervolume["ideal"]), tuple(hypervolume["reference"]))
-    values = np.array([c.values(objectives) for c in members])
-    return members[knee(scale.losses(values), np.array(confirmed))]
+
+    def _write(self, points: Mapping[str, Variant], folder: Path) -> list[str]:
+        """Write a bundle, and return names or files of the targets it has libraries for."""
+        writer = BundleWriter(folder)
+        networks = _network_names(points)
+        variants = {name: points[point] for point, name in networks.items()}
+        with ExitStack() as stack:
+            own = stack.enter_context(open_target(self._config.target))
+            references = {own.name: self._config.target}
+            targets = {own.name: own}
+            for name, variant in variants.items():
+                if variant.target not in targets:
+                    targets[variant.target] = stack.enter_context(open_target(variant.target))
+                    references[variant.target] = variant.target
+                target = targets[variant.target]
+                models = [self._run.variants / Path(m).name for m in variant.form.models]
+                libraries = _libraries(models, target)
+                writer.add_network(name, variant.form, target.name, models, libraries)
+            target_name = own.name
+        samples = self._samples(points, networks, writer)
+        for point, variant in points.items():
+            files = writer.model_files(networks[point])
+            check_exit_shares(point, variant, files, self._dataset.validation.x)
+        named = {point: (networks[point], variant) for point, variant in points.items()}
+        writer.finish(self._config.name, target_name, self._dataset, named, samples, self._notes())
+        return [references[name] for name in {v.target for v in points.values()}]
+
+    def _samples(
+        self, points: Mapping[str, Variant], networks: Mapping[str, str], writer: BundleWriter
+    ) -> BundleSamples:
+        validation = self._dataset.validation
+        count = min(_SAMPLES, len(validation.y))
+        # spread over the split: neighbours may be of one class or one speaker
+        rows = np.linspace(0, len(validation.y) - 1, count).round().astype(np.intp)
+        x = validation.x[rows]
+        raw = () if self._raw is None else tuple(map(self._raw, rows[:_RAW_SAMPLES].tolist()))
+        logits: dict[str, Logits] = {}
+        answers: dict[str, PointAnswers] = {}
+        computed: dict[str, Logits] = {}
+        for point, variant in points.items():
+            name = networks[point]
+            if name not in computed:
+                computed[name] = onnx_logits(writer.model_files(name), x)
+                logits[name] = self._trained_logits(variant.form, x) or computed[name]
+            answers[point] = PointAnswers(*variant.policy.apply(computed[name]))
+        return BundleSamples(x, validation.y[rows], raw, logits, answers)
+
+    def _trained_logits(self, form: NetworkForm, x: NDArray[np.float32]) -> Logits | None:
+        """Return what torch says of samples; none of forms that no checkpoint alone describes."""
+        from hwnas.training import predict_logits
+
+        if form.precision != "float32" or form.training == "pruned":
+            return None
+        candidate = self._candidates[form.arch_id]
+        network = load_deployed(self._run, self._space, candidate, form.checkpoint)
+        # a form without early exits has the last one's answers alone
+        return predict_logits(network, x)[-len(form.models) :]
+
+    def _notes(self) -> dict[str, str]:
+        dataset, source = self._dataset, self._config.dataset
+        counts = [len(split.y) for split in (dataset.train, dataset.validation, dataset.test)]
+        return {
+            "data": f"{Path(dataset.name).name}, read as {source.kind}: {counts[0]} samples to "
+            f"train, {counts[1]} to choose, {counts[2]} to judge",
+            "licence of the data": source.licence
+            or "not stated in the experiment (dataset.licence); ask who owns the data",
+            "licence of the weights": "for whoever trained them to choose, within that of the data",
+        }
 
 
-def run_stages(folder: Path, n_stages: int, samples: NDArray[np.float32]) -> Logits:
-    """Run a bundle's ONNX files on samples, one at a time, as a device would.
-
-    Args:
-        folder: The bundle.
-        n_stages: How many stage files it has.
-        samples: Shape ``(N, C, H, W)``.
-
-    Returns:
-        Logits of every exit, each ``(N, classes)``.
-    """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    sessions = [
-        onnxruntime.InferenceSession(
-            str(folder / _onnx_name(k)), options, providers=["CPUExecutionProvider"]
-        )
-        for k in range(n_stages)
-    ]
-
-    def run_one(stage: int, x: NDArray[np.float32]) -> Logits:
-        return tuple(sessions[stage].run(None, {"input": x}))
-
-    return _run_all(run_one, n_stages, samples)
+def _network_names(points: Mapping[str, Variant]) -> dict[str, str]:
+    """Return the name of each operating point's network; points may share one."""
+    names: dict[str, str] = {}
+    known: dict[tuple[NetworkForm, str], str] = {}
+    for point, variant in points.items():
+        key = (variant.form, variant.target)
+        if key not in known:
+            name = variant.form.network_id
+            taken = name in known.values()
+            known[key] = f"{name}-{variant.target}" if taken else name
+        names[point] = known[key]
+    return names
 
 
-def _run_all(run_one: Any, n_stages: int, samples: NDArray[np.float32]) -> Logits:
-    exits: list[list[NDArray[np.float32]]] = [[] for _ in range(n_stages)]
-    for sample in samples:
-        x = sample[None]
-        for stage in range(n_stages):
-            outputs = run_one(stage, x)
-            exits[stage].append(outputs[0])
-            x = outputs[-1]
-    return tuple(np.concatenate(parts) for parts in exits)
-
-
-def _write_stages(
-    folder: Path, models: tuple[onnx.ModelProto, ...], target: Target
-) -> list[Artifact]:
-    artifacts = []
-    for stage, model in enumerate(models):
-        (folder / _onnx_name(stage)).write_bytes(model.SerializeToString(deterministic=True))
-        artifact = target.compile(model)
+def _libraries(models: Sequence[Path], target: Target) -> list[Path] | None:
+    """Compile the stages of a network, where the target's toolchain makes libraries."""
+    if target.spec.backend != _LIBRARY_BACKEND:
+        return None
+    libraries = []
+    for model in models:
+        artifact = target.compile(read_onnx(model))
         if isinstance(artifact, Failure):
-            raise failure_error(artifact, f"stage {stage}")
-        shutil.copyfile(
-            artifact.path, folder / f"stage_{stage}.{target.name}{artifact.path.suffix}"
-        )
-        artifacts.append(artifact)
-    return artifacts
-
-
-def _write_samples(folder: Path, samples: NDArray[np.float32], logits: Logits) -> None:
-    named = {f"logits_{stage}": z for stage, z in enumerate(logits)}
-    with (folder / "samples.npz").open("wb") as file:
-        np.savez(file, input=samples, **named)  # type: ignore[arg-type]
-
-
-def _verify(
-    folder: Path,
-    n_stages: int,
-    samples: NDArray[np.float32],
-    reference: Logits,
-    target: Target,
-    artifacts: list[Artifact],
-) -> dict[str, float]:
-    """Compare what the written files compute with the trained network, per runtime."""
-
-    def on_target(stage: int, x: NDArray[np.float32]) -> Logits:
-        outputs = target.run(artifacts[stage], [x])
-        if isinstance(outputs, Failure):
-            raise failure_error(outputs, f"stage {stage}")
-        return outputs
-
-    results = {
-        "onnxruntime": run_stages(folder, n_stages, samples),
-        target.name: _run_all(on_target, n_stages, samples),
-    }
-    errors = {}
-    for runtime, logits in results.items():
-        pairs = list(zip(logits, reference, strict=True))
-        errors[runtime] = max(float(np.abs(a - b).max() / np.abs(b).max()) for a, b in pairs)
-        if not errors[runtime] <= _TOLERANCE:
-            raise UserError(
-                f"the bundle's outputs on {runtime} differ from the trained network's by "
-                f"{errors[runtime]:.1e} of the largest logit (allowed {_TOLERANCE:.0e}). "
-                "This is a defect of the toolchain; report it with the ONNX files."
-            )
-    return errors
-
-
-def _write_manifest(
-    folder: Path,
-    candidate: Candidate,
-    dataset: Dataset,
-    config: ExperimentConfig,
-    reference: Logits,
-    errors: dict[str, float],
-) -> None:
-    deployment = candidate.deployment
-    predicted, exits = deployment.policy.apply(reference)
-    manifest = {
-        "schema_version": SCHEMA_VERSION,
-        **candidate.to_dict(),
-        "run": config.name,
-        "target": config.target,
-        "class_names": list(dataset.class_names),
-        "input": {"shape": [1, *dataset.input_shape], "dtype": "float32"},
-        "preprocessing": dict(dataset.preprocessing),
-        "exit_policy": deployment.policy.to_dict(),
-        "samples": {
-            "file": "samples.npz",
-            "predicted": [dataset.class_names[c] for c in predicted],
-            "exit": exits.tolist(),
-            "max_relative_error": errors,
-        },
-        "environment": environment(),
-        "files": {path.name: _sha256(path) for path in sorted(folder.iterdir())},
-    }
-    write_atomically(folder / "manifest.json", json.dumps(manifest, indent=1).encode())
-
-
-def _onnx_name(stage: int) -> str:
-    return f"stage_{stage}.onnx"
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+            raise failure_error(artifact, model.name)
+        libraries.append(artifact.path)
+    return libraries

@@ -42,7 +42,8 @@ def _plain_variant(
     run: RunFolder, space: SearchSpace, target: str, candidate: Candidate
 ) -> Variant:
     deployment = candidate.deployment
-    form = write_models(run, space, candidate, load_deployed(run, space, candidate))
+    network = load_deployed(run, space, candidate, deployment.checkpoint)
+    form = write_models(run, space, candidate, network)
     return Variant(
         form=form,
         policy=deployment.policy,
@@ -70,8 +71,16 @@ def write_models(
     return NetworkForm(arch_id, "plain", "float32", checkpoint, names)
 
 
-def load_deployed(run: RunFolder, space: SearchSpace, candidate: Candidate) -> nn.Module:
-    """Return the trained network that a candidate is deployed with.
+def load_deployed(
+    run: RunFolder, space: SearchSpace, candidate: Candidate, checkpoint: str
+) -> nn.Module:
+    """Return a trained network of a candidate's architecture.
+
+    Args:
+        run: Holds the checkpoints.
+        space: That the candidate is of.
+        candidate: Says the architecture.
+        checkpoint: File name of the weights.
 
     Raises:
         UserError: If its checkpoint is missing or damaged.
@@ -79,7 +88,7 @@ def load_deployed(run: RunFolder, space: SearchSpace, candidate: Candidate) -> n
     from safetensors import SafetensorError
 
     # a name only: a front.json from elsewhere must not reach out of the run
-    path = run.checkpoints / Path(candidate.deployment.checkpoint).name
+    path = run.checkpoints / Path(checkpoint).name
     try:
         return load_network(space, candidate.architecture, path)
     except (OSError, SafetensorError, RuntimeError, ValueError) as error:

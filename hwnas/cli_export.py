@@ -1,0 +1,74 @@
+"""The command that exports. Heavy imports happen inside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from hwnas.cli_check import SLA_NOT_MET
+from hwnas.cli_output import Json, console, print_json
+from hwnas.errors import UserError
+from hwnas.units import kibibytes
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    pick: Annotated[
+        Optional[str],  # noqa: UP045 - typer reads it at run time
+        typer.Option(
+            help="One operating point: knee, best, an arch_id or a variant_id. "
+            "By default up to three: high, balanced, low."
+        ),
+    ] = None,
+    sla: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="SLA (YAML): picks the cheapest variant that meets it."),
+    ] = None,
+    out: Annotated[Optional[Path], typer.Option(help="Where to write.")] = None,  # noqa: UP045
+    json_: Json = False,
+) -> None:
+    """Write variants of a run as a bundle that runs on a device, verified by running it."""
+    if pick is not None and sla is not None:
+        raise UserError("--sla: not with --pick; it picks the variant itself")
+    document: dict[str, object] = {}
+    if sla is not None:
+        pick, document = _picked(run, sla, json_)
+    from hwnas.exporting import export as run_export
+
+    bundle = run_export(run, pick=pick, out=out)
+    if json_:
+        print_json({**bundle.to_dict(), **document})
+        return
+    screen = console()
+    for name, variant in bundle.points.items():
+        screen.print(f"Operating point {name}: {variant.variant_id}", soft_wrap=True)
+    for check in bundle.checks:
+        agrees = (
+            f"within {check.error:.0e} of {check.tolerance:.0e}" if check.tolerance else "equal"
+        )
+        about = f"{check.subject}, {check.what}" if check.subject else check.what
+        screen.print(f"  {about}: {check.samples} samples, {agrees}", soft_wrap=True)
+    screen.print(
+        f"Bundle: {bundle.path} ({kibibytes(bundle.size_bytes)}, written in "
+        f"{bundle.export_s:.1f} s, verified in {bundle.verify_s:.1f} s)",
+        soft_wrap=True,
+    )
+
+
+def _picked(run: Path, sla: Path, json_: bool) -> tuple[str, dict[str, object]]:
+    """Return the variant that an SLA picks; end here where none meets it."""
+    from hwnas.checking import check
+    from hwnas.sla_table import sla_table
+
+    result = check(run, sla)
+    variant_id, report = next(iter(result.reports.items()))
+    document: dict[str, object] = {"sla": result.to_dict()}
+    if not json_:
+        console().print(sla_table(report, variant_id))
+    elif not result.is_met:
+        print_json(document)
+    if not result.is_met:
+        raise typer.Exit(SLA_NOT_MET)
+    return variant_id, document
