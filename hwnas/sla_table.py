@@ -16,6 +16,9 @@ from hwnas.variants import Variant, Variants
 
 _COLORS: dict[Verdict, str] = {"pass": "green", "projected": "yellow", "fail": "red"}
 
+SLA_HEADS = ("tier", "clause", "verdict", "value", "bound", "margin", "note")
+"""Of `sla_rows`."""
+
 COMPARISON_HEADS = (
     *("variant", "training", "precision", "exits", "accuracy", "drop"),
     *("latency", "", "energy", "", "flash", ""),
@@ -36,23 +39,31 @@ def sla_table(report: SlaReport, judged: str) -> Table:
         caption="Judged by the bad end of each 95 % interval. Critical clauses must pass; high "
         "ones must not fail; medium ones are wanted. projected: kept, but not measured.",
     )
-    for heading in ("tier", "clause", "verdict"):
-        table.add_column(heading, no_wrap=True)
-    for heading in ("value", "bound", "margin"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("note")
-    for result in report.results:
-        color = _COLORS[result.verdict]
-        table.add_row(
+    for place, heading in enumerate(SLA_HEADS):
+        is_number = heading in ("value", "bound", "margin")
+        table.add_column(
+            heading, justify="right" if is_number else "left", no_wrap=place < len(SLA_HEADS) - 1
+        )
+    for row, result in zip(sla_rows(report), report.results, strict=True):
+        tier, clause, verdict, *rest = map(escape, row)
+        table.add_row(tier, clause, f"[{_COLORS[result.verdict]}]{verdict}[/]", *rest)
+    return table
+
+
+def sla_rows(report: SlaReport) -> list[tuple[str, ...]]:
+    """Return cells under `SLA_HEADS`, a row per clause."""
+    return [
+        (
             result.tier,
-            escape(str(result.clause)),
-            f"[{color}]{result.verdict}[/]",
+            str(result.clause),
+            result.verdict,
             "-" if result.metric is None else result.clause.shown(result.metric.value),
             "-" if result.bound is None else result.clause.shown(result.bound),
             _margin(result),
-            escape(_note(result)),
+            _note(result),
         )
-    return table
+        for result in report.results
+    ]
 
 
 def _margin(result: ClauseResult) -> str:
