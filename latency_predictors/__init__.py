@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         MeasuredArchitecture,
         measure_architecture,
         measure_network,
+        measure_stages,
     )
     from latency_predictors.metrics import Agreement, agreement
     from latency_predictors.observed import Observed
@@ -45,6 +46,7 @@ _HOME = {
     "MeasuredArchitecture": "measured_architecture",
     "measure_architecture": "measured_architecture",
     "measure_network": "measured_architecture",
+    "measure_stages": "measured_architecture",
     "EnergyRange": "energy",
     "learned_energy": "energy",
     "modelled_energy": "energy",
@@ -73,6 +75,7 @@ __all__ = [
     "MeasuredArchitecture",
     "measure_architecture",
     "measure_network",
+    "measure_stages",
     "EnergyRange",
     "learned_energy",
     "modelled_energy",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from search_spaces import Architecture, SearchSpace
 from targets import EnergyConfig, Failure, MeasureConfig, Measurement, Target
 
 if TYPE_CHECKING:
+    import onnx
     from torch import nn
 
 CALIBRATION_ENERGY = EnergyConfig(
@@ -99,8 +101,36 @@ def measure_network(
     """
     from search_spaces.onnx_export import stage_models
 
+    models = stage_models(network, space.input_shape)
+    measurements = measure_stages(target, models, config=config, energy=energy, fresh=fresh)
+    if isinstance(measurements, Failure):
+        return measurements
+    graphs = tuple(stage.workloads for stage in space.stages(arch))
+    return MeasuredArchitecture(arch, graphs, measurements)
+
+
+def measure_stages(
+    target: Target,
+    models: Sequence[onnx.ModelProto],
+    *,
+    config: MeasureConfig = MeasureConfig(),
+    energy: EnergyConfig | None = None,
+    fresh: bool,
+) -> tuple[Measurement, ...] | Failure:
+    """Measure the stages of a network, one by one, in any precision that the target runs.
+
+    Args:
+        target: Where to measure.
+        models: One per stage, in execution order.
+        config: How to time.
+        energy: How to measure energies, if at all.
+        fresh: Measure again even if the target's cache holds a measurement.
+
+    Returns:
+        One measurement per stage, or the first failure.
+    """
     measurements, artifacts = [], []
-    for model in stage_models(network, space.input_shape):
+    for model in models:
         artifact = target.compile(model)
         if isinstance(artifact, Failure):
             return artifact
@@ -115,5 +145,4 @@ def measure_network(
             if isinstance(found, Failure):
                 return found
             measurements[index] = replace(measurements[index], energy=found)
-    graphs = tuple(stage.workloads for stage in space.stages(arch))
-    return MeasuredArchitecture(arch, graphs, tuple(measurements))
+    return tuple(measurements)

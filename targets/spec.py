@@ -157,6 +157,9 @@ class TargetSpec(BaseModel):
             after it, such as ``/sys/class/gpio/gpio17/value``, wired to a meter's marker input.
         recording: What ``replay`` answers from: an exported measurement log, or a run's
             ``measurements.jsonl``. In a file, relative to it.
+        quantized_target: Name of the target that runs quantized (QDQ) models on the same
+            device, or path of its YAML file, in a file relative to it; the target itself may
+            do so. Without it they are not measured: code made by TVM computes them in float32.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -176,6 +179,7 @@ class TargetSpec(BaseModel):
     meters: tuple[MeterSpec, ...] = ()
     marker_file: Annotated[str, Field(pattern=r"^/sys/")] | None = None
     recording: Path | None = None
+    quantized_target: _Text | None = None
 
     @model_validator(mode="after")
     def _boards_need_code(self) -> TargetSpec:
@@ -205,7 +209,7 @@ class TargetSpec(BaseModel):
         return self._digest("description", "energy_model", "recording", "meters", "marker_file")
 
     def _digest(self, *excluded: str) -> str:
-        names = {"operating_points", *excluded}
+        names = {"operating_points", "quantized_target", *excluded}
         if self.power_mode is None:  # as it was before there was such a key
             names.add("power_mode")
         content = self.model_dump_json(exclude=names)
@@ -259,9 +263,17 @@ def _read(path: Path) -> TargetSpec:
         spec = TargetSpec.model_validate(document)
     except ValidationError as error:
         raise ValueError(f"{path}: {_one_line(error)}") from None
-    if spec.recording is None:
-        return spec
-    return spec.model_copy(update={"recording": path.parent / spec.recording})
+    return spec.model_copy(update=_relative_to(path.parent, spec))
+
+
+def _relative_to(folder: Path, spec: TargetSpec) -> dict[str, Path | str]:
+    """Return the paths in a description as seen from where it is read, not where it lies."""
+    paths: dict[str, Path | str] = {}
+    if spec.recording is not None:
+        paths["recording"] = folder / spec.recording
+    if (other := spec.quantized_target) is not None and other.endswith((".yaml", ".yml")):
+        paths["quantized_target"] = str(folder / other)
+    return paths
 
 
 def _one_line(error: ValidationError) -> str:

@@ -34,8 +34,8 @@ PUBLIC = {
         Observed PriorResidualPredictor graph_features
         CalibrationError NotMeasuredError MeasuredArchitecture calibrate fit_predictors
         Campaign CalibrationObserver
-        measure_architecture measure_network EnergyRange learned_energy modelled_energy
-        fit_energy_model
+        measure_architecture measure_network measure_stages
+        EnergyRange learned_energy modelled_energy fit_energy_model
         Agreement agreement PredictedCosts TargetPredictors
     """,
 }

@@ -149,3 +149,22 @@ def test_an_unknown_backend_says_how_to_register_one(tmp_path: Path) -> None:
     path = write(tmp_path, HOST | {"backend": "tmv"})
     with pytest.raises(ValueError, match=r"unknown 'tmv'.*hwnas\.target_backends"):
         targets.create(path)
+
+
+def test_who_runs_quantized_models_is_found_from_where_the_file_lies(tmp_path: Path) -> None:
+    named = write(tmp_path, HOST | {"quantized_target": "host-onnxruntime"})
+    assert targets.load_spec(named).quantized_target == "host-onnxruntime"
+    with_one = targets.load_spec(named).fingerprint
+    beside = write(tmp_path, HOST | {"quantized_target": "board-int8.yaml"})
+    assert targets.load_spec(beside).quantized_target == str(tmp_path / "board-int8.yaml")
+    without = write(tmp_path, {k: v for k, v in HOST.items() if k != "quantized_target"})
+    assert targets.load_spec(without).quantized_target is None
+    # no latency changes by it: what was measured before stays valid
+    assert targets.load_spec(without).fingerprint == with_one
+
+
+@pytest.mark.parametrize("name", targets.names())
+def test_quantized_models_of_packaged_targets_run_where_they_can(name: str) -> None:
+    other = targets.load_spec(name).quantized_target
+    assert (other is None) == (targets.load_spec(name).rpc is not None)
+    assert other is None or targets.load_spec(other).backend == "onnxruntime"
