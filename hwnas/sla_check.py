@@ -34,7 +34,7 @@ class ClauseResult:
         verdict: Of it.
         metric: What was judged, where it is known.
         bound: The end of the metric's interval on the bad side, or its value without one.
-        note: Why it is no more than that; empty for a pass.
+        note: Why it is no more than that, where the provenance does not say it.
     """
 
     tier: Tier
@@ -143,7 +143,7 @@ def _judge(tier: Tier, clause: Clause, metrics: Mapping[str, Metric], source: st
         note = "" if not clause.holds(metric.value) else "the value keeps it, its interval does not"
         return ClauseResult(tier, clause, "fail", metric, bound, note)
     if metric.provenance != "measured":
-        return ClauseResult(tier, clause, "projected", metric, bound, "not measured")
+        return ClauseResult(tier, clause, "projected", metric, bound)
     if end is None and not clause.metric.is_exact:
         return ClauseResult(tier, clause, "projected", metric, bound, "without confidence bound")
     return ClauseResult(tier, clause, "pass", metric, bound)

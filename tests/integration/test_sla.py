@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,23 @@ def test_a_search_keeps_the_limits_of_an_sla_and_records_it(run: RunFolder) -> N
     )
     assert manifest["config"]["product"]["interval_s"] == 10
     assert manifest["sla"]["medium"] == ["accuracy >= 0.999"]
+
+
+def test_the_run_is_judged_by_its_measured_variants(run: RunFolder, sla: Path) -> None:
+    result = hwnas.check(run.path, sla)
+    (report,) = result.reports.values()
+    verdicts = {str(r.clause): r.verdict for r in report.results}
+    # a host without a power meter: its energy, and what follows of it, is modelled
+    assert verdicts == {
+        "accuracy >= 0.2": "pass",
+        "latency < 1 s": "pass",
+        "flash <= 1 MiB": "pass",
+        "energy < 1000 J": "projected",
+        "battery_life >= 1 h": "projected",
+        "accuracy >= 0.999": "fail",
+    }
+    assert result.is_met
+    json.dumps(result.to_dict(), allow_nan=False)
 
 
 def test_an_sla_out_of_reach_ends_the_search_before_any_training(
