@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hwnas.objectives import Direction
 from hwnas.parameter_space import ParameterSpace
+from hwnas.samplers.pareto_guided import OTHER_VALUES
 from hwnas.study_view import Evaluation, Status
 from hwnas.trial_record import VIOLATIONS
 
@@ -96,7 +97,7 @@ class SamplerMirror:
         content, attempt = evaluation.content, evaluation.current
         constraints = dict(content.violations)
         constraints.update(attempt.outcome.get(VIOLATIONS, {}))
-        values = attempt.values
+        values, others = attempt.values, attempt.reached_points
         if evaluation.status == Status.REPEATED:
             state = TrialState.COMPLETE if content.is_told else TrialState.PRUNED
             if content.is_told and content.duplicate_of is not None:
@@ -114,7 +115,11 @@ class SamplerMirror:
             self._space.parameters(content.positions),
             self._space.distributions,
             {},
-            {**content.system, **{f"constraints:{k}": v for k, v in constraints.items()}},
+            {
+                **content.system,
+                **{f"constraints:{k}": v for k, v in constraints.items()},
+                **({OTHER_VALUES: others} if len(others) > 1 else {}),
+            },
             {},
             evaluation.number,
             values=values if state == TrialState.COMPLETE else None,

@@ -33,6 +33,7 @@ class History:
     Args:
         rows: Shape ``(k, d)``: canonical rows that were evaluated, each once.
         values: Shape ``(k, m)``.
+        others: Shape ``(p, m)``: what they can have, too, in place of these values.
         is_feasible: Shape ``(k,)``: whether every limit was met.
         pending: Shape ``(p, d)``: rows whose evaluation has not ended.
         taken: Keys of the rows of all trials, these and others.
@@ -40,6 +41,7 @@ class History:
 
     rows: Rows
     values: Array
+    others: Array
     is_feasible: NDArray[np.bool_]
     pending: Rows
     taken: frozenset[bytes]
@@ -90,6 +92,7 @@ class GuidedProposals:
         evaluations = Evaluations(
             known[np.arange(k)],
             history.values,
+            history.others,
             history.is_feasible,
             known[np.arange(k, len(known))],
         )

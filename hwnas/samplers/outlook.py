@@ -26,13 +26,16 @@ class Evaluations:
 
     Args:
         candidates: k of them.
-        values: Shape ``(k, m)``.
+        values: Shape ``(k, m)``: what is learned from.
+        others: Shape ``(p, m)``: what they can have, too, in place of these values. Nothing is
+            learned from it, but it is reached.
         is_feasible: Shape ``(k,)``: whether every limit was met.
         pending: p candidates.
     """
 
     candidates: Candidates
     values: Array
+    others: Array
     is_feasible: NDArray[np.bool_]
     pending: Candidates
 
@@ -100,12 +103,13 @@ class Outlook:
         return LearnedObjective(learners.features, losses, float(self._noise_std[column]))
 
     def _reached(self) -> Array:
-        """Return the losses of feasible evaluations, less what is known to be noise."""
+        """Return what feasible evaluations reached, less what is known to be noise."""
         losses = self._losses.copy()
         for column, model in enumerate(self._models):
             if isinstance(model, LearnedObjective) and self._noise_std[column] > 0:
                 losses[self._learned_from, column] = model.denoised()
-        return np.asarray(losses[self._evaluations.is_feasible])
+        feasible = losses[self._evaluations.is_feasible]
+        return np.concatenate([feasible, self._scale.losses(self._evaluations.others)])
 
 
 def _training_set(losses: Array) -> NDArray[np.intp]:

@@ -22,6 +22,9 @@ from hwnas.samplers.loss_scale import LossScale
 if TYPE_CHECKING:
     from hwnas.pareto import ObjectiveScale
 
+OTHER_VALUES = "other_values"
+"""System attribute of a trial: rows of values that its candidate can have, too, within limits."""
+
 # a block has so many trials as this part of those before it, if more than the batch
 _GROWTH = 20
 
@@ -39,6 +42,10 @@ class ParetoGuidedSampler(BaseSampler):
     had not been, and workers that share a storage propose different candidates: that of a
     trial is at its own place in the block. No trial repeats another one whose parameters are
     known, whatever its state, until every candidate has been tried; then they are drawn at random.
+
+    A candidate whose evaluation gives it a choice of values has one of them as its trial's
+    values, which are learned from. The others, under the attribute `OTHER_VALUES`, count
+    towards the hypervolume that is reached.
 
     Parameters that are not in ``distributions`` are drawn at random.
 
@@ -178,10 +185,12 @@ class ParetoGuidedSampler(BaseSampler):
             elif trial.state == TrialState.COMPLETE and np.isfinite(trial.values).all():
                 evaluated.setdefault(key, trial)
         values = [trial.values for trial in evaluated.values()]
+        others = [row for t in evaluated.values() for row in t.system_attrs.get(OTHER_VALUES, ())]
         feasible = [all(v <= 0 for v in t.constraints.values()) for t in evaluated.values()]
         return History(
             rows=self._rows(list(evaluated)),
             values=np.array(values, dtype=np.float64).reshape(-1, n_objectives),
+            others=np.array(others, dtype=np.float64).reshape(-1, n_objectives),
             is_feasible=np.array(feasible, dtype=np.bool_),
             pending=self._rows([key for key in pending if key not in evaluated]),
             taken=frozenset(key for key in keys if key is not None),

@@ -21,7 +21,7 @@ from optuna.study import Study
 from optuna.trial import TrialState
 
 from hwnas.samplers.candidate_costs import CandidateCosts
-from hwnas.samplers.pareto_guided import ParetoGuidedSampler
+from hwnas.samplers.pareto_guided import OTHER_VALUES, ParetoGuidedSampler
 
 Rows = NDArray[np.intp]
 Array = NDArray[np.float64]
@@ -204,6 +204,22 @@ def test_infeasible_trials_do_not_count_as_reached() -> None:
     allowed = np.array([row for row in all_rows() if latency_s(row[None])[0] <= 8e-3])
     # a point that is told to be infeasible dominates nothing: the feasible ones are found, too
     assert best_beyond(8e-3) > 0.95 * hypervolume_ratio(allowed)
+
+
+def test_what_a_candidate_can_have_beside_its_values_counts_as_reached() -> None:
+    def latencies_proposed(others: list[list[float]]) -> Array:
+        study = study_of(guided(costs=costs))
+        for number in range(40):
+            trial = study.ask(dict(SPACE))
+            if number == 0:
+                study._storage.set_trial_system_attr(trial._trial_id, OTHER_VALUES, others)
+            study.tell(trial, values_of(trial.params))
+        trials = study.get_trials(deepcopy=False)[20:]
+        return np.array([trial.values[1] for trial in trials])
+
+    # no candidate is as accurate: only faster ones can add to the front
+    assert latencies_proposed([[1.5, 5e-3]]).max() < 5e-3
+    assert latencies_proposed([]).max() > 5e-3
 
 
 def test_candidates_that_differ_in_choices_without_effect_are_tried_once() -> None:

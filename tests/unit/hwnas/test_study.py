@@ -18,6 +18,7 @@ from hwnas.builtin_samplers import BuiltinSamplerName
 from hwnas.costs import ArchitectureCosts
 from hwnas.journal_file import FileStorage, JournalFile
 from hwnas.objectives import Constraint
+from hwnas.samplers.pareto_guided import OTHER_VALUES
 from hwnas.storages import open_storage
 from hwnas.study import Ending, Proposal, SearchStudy, SpaceExhaustedError
 from hwnas.study_store import read_description
@@ -361,6 +362,9 @@ def test_an_evaluation_reaches_every_point_that_meets_the_limits(journal: Path) 
         assert [e.points for e in study.evaluated()] == [tuple(points), ((0.7, 3e-3),), ()]
         reached = [ending.points for ending in study.endings()]
         assert reached == [((0.9, 2e-3), (0.8, 1e-3)), ((0.7, 3e-3),), ()]
+        # samplers learn from one of them, and know of the others
+        assert seen(study)[several.number].values == [0.8, 1e-3]
+        assert seen(study)[several.number].system_attrs[OTHER_VALUES] == reached[0]
 
 
 def test_endings_are_told_once_each_with_what_is_known_of_them(journal: Path) -> None:
