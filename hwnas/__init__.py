@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from hwnas.measuring import measure
     from hwnas.predicting import predict
     from hwnas.reporting import report
+    from hwnas.runtime import Runtime
+    from hwnas.runtime.simulating import simulate
+    from hwnas.runtime.trace_generator import trace
     from hwnas.samplers.pareto_guided import ParetoGuidedSampler
     from hwnas.searching import search
     from hwnas.storages import serve_storage
@@ -41,6 +44,9 @@ _HOME = {
     "export": "hwnas.exporting",
     "check": "hwnas.checking",
     "report": "hwnas.reporting",
+    "simulate": "hwnas.runtime.simulating",
+    "trace": "hwnas.runtime.trace_generator",
+    "Runtime": "hwnas.runtime.runner",
     "list_targets": "hwnas.target_checking",
     "check_target": "hwnas.target_checking",
     "list_measurements": "hwnas.measurement_listing",
@@ -73,6 +79,9 @@ __all__ = [
     "export",
     "check",
     "report",
+    "simulate",
+    "trace",
+    "Runtime",
     "list_targets",
     "check_target",
     "list_measurements",

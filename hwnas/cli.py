@@ -15,6 +15,7 @@ from rich.console import Console
 from hwnas.cli_check import check
 from hwnas.cli_export import export
 from hwnas.cli_output import Json, Predictors, console, console_progress, print_json
+from hwnas.cli_runtime import simulate, trace
 from hwnas.cli_search import search, serve_storage, worker
 from hwnas.cli_targets import targets_app
 from hwnas.errors import UserError
@@ -29,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (search, worker, serve_storage, export, check):
+for command in (search, worker, serve_storage, export, check, simulate, trace):
     app.command()(command)
 app.add_typer(targets_app, name="targets")
 

@@ -8,7 +8,6 @@ from typing import Annotated, Optional
 import typer
 
 from hwnas.cli_output import Json, console, print_json
-from hwnas.errors import UserError
 
 
 def simulate(
@@ -63,16 +62,10 @@ def trace(
     json_: Json = False,
 ) -> None:
     """Make up a trace of always-on sensing with rare events, for hwnas simulate."""
-    from hwnas.runtime.trace_generator import SensingDay, generate_trace
+    from hwnas.runtime.trace_generator import SensingDay
+    from hwnas.runtime.trace_generator import trace as run_trace
 
-    if out.exists():
-        raise UserError(f"{out}: exists. Choose another name, or remove it.")
-    day = SensingDay(interval_s, bursts_per_day, burst_s, night_share, days)
-    made = generate_trace(day, seed)
-    try:
-        out.write_text(made.to_csv(), encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{out}: cannot be written ({error.strerror})") from None
+    made = run_trace(out, SensingDay(interval_s, bursts_per_day, burst_s, night_share, days), seed)
     events = int(made.event.sum())
     if json_:
         print_json({"path": str(out), "rows": len(made.event), "events": events})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +58,28 @@ class SensingDay:
             )
         if not 0 <= self.night_share <= 1:
             raise UserError(f"night_share: wanted from 0 to 1. Got {self.night_share:g}.")
+
+
+def trace(out: Path, day: SensingDay, seed: int = 0) -> Trace:
+    """Write a made-up trace as CSV, and return it.
+
+    Args:
+        out: File that does not exist yet.
+        day: What it is made from.
+        seed: Of the random bursts.
+
+    Raises:
+        UserError: If the file exists or cannot be written.
+    """
+    made = generate_trace(day, seed)
+    try:
+        with out.open("x", encoding="utf-8") as file:
+            file.write(made.to_csv())
+    except FileExistsError:
+        raise UserError(f"{out}: exists. Choose another name, or remove it.") from None
+    except OSError as error:
+        raise UserError(f"{out}: cannot be written ({error.strerror})") from None
+    return made
 
 
 def generate_trace(day: SensingDay, seed: int) -> Trace:

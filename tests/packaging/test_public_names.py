@@ -10,7 +10,8 @@ import pytest
 PUBLIC = {
     "hwnas": """
         search worker serve_storage ParetoGuidedSampler
-        tune calibrate predict measure export check report list_targets check_target doctor
+        tune calibrate predict measure export check report simulate trace Runtime
+        list_targets check_target doctor
         list_measurements export_measurements MeasurementQuery
         Candidate Metric ParetoFront UserError UnreachableError
         Architecture SearchSpace Workload Failure Measurement Target
