@@ -68,8 +68,8 @@ def verify(path: Path, targets: Sequence[str] = ()) -> list[Check]:
     checks += _check_targets(path, manifest, samples, targets)
     for name, point in manifest.operating_points.items():
         checks.append(check_answers(name, manifest, computed[point.network], samples))
-        checks.append(check_example(path, name, manifest, samples))
-    return checks
+    names = manifest.operating_points
+    return [*checks, *(check_example(path, name, manifest, samples) for name in names)]
 
 
 def verify_in_fresh_process(path: Path, targets: Sequence[str]) -> list[Check]:

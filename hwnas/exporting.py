@@ -142,11 +142,13 @@ class _Exporter:
     def export(self, points: Mapping[str, Variant], path: Path) -> ExportedBundle:
         """Write and verify a bundle, then give it its name."""
         began = time.perf_counter()
+        networks = _network_names(points)
+        samples = self._samples(points, networks)
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as temporary:
             unfinished = Path(temporary) / "bundle"
             unfinished.mkdir()
-            references = self._write(points, unfinished)
+            references = self._write(points, networks, samples, unfinished)
             written = time.perf_counter()
             checks = verify_in_fresh_process(unfinished, references)
             verified = time.perf_counter()
@@ -158,51 +160,53 @@ class _Exporter:
             path, points, tuple(checks), size_bytes, written - began, verified - written
         )
 
-    def _write(self, points: Mapping[str, Variant], folder: Path) -> list[str]:
-        """Write a bundle, and return names or files of the targets it has libraries for."""
+    def _write(
+        self,
+        points: Mapping[str, Variant],
+        networks: Mapping[str, str],
+        samples: BundleSamples,
+        folder: Path,
+    ) -> list[str]:
+        """Write a bundle; return names or files of the targets that measured its networks."""
         writer = BundleWriter(folder)
-        networks = _network_names(points)
-        variants = {name: points[point] for point, name in networks.items()}
         with ExitStack() as stack:
             own = stack.enter_context(open_target(self._config.target))
-            references = {own.name: self._config.target}
-            targets = {own.name: own}
-            for name, variant in variants.items():
+            references, targets = {own.name: self._config.target}, {own.name: own}
+            for name, variant in _by_network(points, networks).items():
                 if variant.target not in targets:
                     targets[variant.target] = stack.enter_context(open_target(variant.target))
                     references[variant.target] = variant.target
-                target = targets[variant.target]
-                models = [self._run.variants / Path(m).name for m in variant.form.models]
-                libraries = _libraries(models, target)
-                writer.add_network(name, variant.form, target.name, models, libraries)
-            target_name = own.name
-        samples = self._samples(points, networks, writer)
+                models = self._models(variant)
+                libraries = _libraries(models, targets[variant.target])
+                writer.add_network(name, variant.form, variant.target, models, libraries)
         for point, variant in points.items():
-            files = writer.model_files(networks[point])
-            check_exit_shares(point, variant, files, self._dataset.validation.x)
+            models = writer.model_files(networks[point])
+            check_exit_shares(point, variant, models, self._dataset.validation.x)
         named = {point: (networks[point], variant) for point, variant in points.items()}
-        writer.finish(self._config.name, target_name, self._dataset, named, samples, self._notes())
+        writer.finish(self._config.name, own.name, self._dataset, named, samples, self._notes())
         return [references[name] for name in {v.target for v in points.values()}]
 
-    def _samples(
-        self, points: Mapping[str, Variant], networks: Mapping[str, str], writer: BundleWriter
-    ) -> BundleSamples:
+    def _models(self, variant: Variant) -> list[Path]:
+        # names only: a variants.json from elsewhere must not reach out of the run
+        return [self._run.variants / Path(name).name for name in variant.form.models]
+
+    def _samples(self, points: Mapping[str, Variant], networks: Mapping[str, str]) -> BundleSamples:
         validation = self._dataset.validation
         count = min(_SAMPLES, len(validation.y))
         # spread over the split: neighbours may be of one class or one speaker
         rows = np.linspace(0, len(validation.y) - 1, count).round().astype(np.intp)
         x = validation.x[rows]
         raw = () if self._raw is None else tuple(map(self._raw, rows[:_RAW_SAMPLES].tolist()))
-        logits: dict[str, Logits] = {}
-        answers: dict[str, PointAnswers] = {}
-        computed: dict[str, Logits] = {}
-        for point, variant in points.items():
-            name = networks[point]
-            if name not in computed:
-                computed[name] = onnx_logits(writer.model_files(name), x)
-                logits[name] = self._trained_logits(variant.form, x) or computed[name]
-            answers[point] = PointAnswers(*variant.policy.apply(computed[name]))
-        return BundleSamples(x, validation.y[rows], raw, logits, answers)
+        computed, stored = {}, {}
+        for name, variant in _by_network(points, networks).items():
+            trained = self._trained_logits(variant.form, x)
+            computed[name] = onnx_logits(self._models(variant), x)
+            stored[name] = trained or computed[name]
+        answers = {
+            point: PointAnswers(*variant.policy.apply(computed[networks[point]]))
+            for point, variant in points.items()
+        }
+        return BundleSamples(x, validation.y[rows], raw, stored, answers)
 
     def _trained_logits(self, form: NetworkForm, x: NDArray[np.float32]) -> Logits | None:
         """Return what torch says of samples; none of forms that no checkpoint alone describes."""
@@ -239,6 +243,11 @@ def _network_names(points: Mapping[str, Variant]) -> dict[str, str]:
             known[key] = f"{name}-{variant.target}" if taken else name
         names[point] = known[key]
     return names
+
+
+def _by_network(points: Mapping[str, Variant], networks: Mapping[str, str]) -> dict[str, Variant]:
+    """Return a variant of each network, by the network's name."""
+    return {networks[point]: variant for point, variant in points.items()}
 
 
 def _libraries(models: Sequence[Path], target: Target) -> list[Path] | None:

@@ -16,8 +16,8 @@ _MEANING = f"""\
 ## What the numbers mean
 
 Values are in SI units, by the end of their names: `_s` seconds, `_j` joules, `_w` watts, `_a`
-amperes, `_bytes` bytes; accuracies and shares are from 0 to 1. An interval is the pessimistic and
-the optimistic end that limits were judged by.
+amperes, `_bytes` bytes; accuracies and shares are from 0 to 1. Limits were judged by the
+pessimistic end of an interval.
 
 Provenance says how a number was obtained: `measured` on the target; `emulated` on an emulated
 one; `vendor_estimate` by a tool of its maker; `predicted` by a model fitted to measurements;

@@ -33,7 +33,7 @@ def preprocess(spec: Mapping[str, Any], raw: NDArray[Any]) -> NDArray[np.float32
     """
     unknown = sorted(spec.keys() - _KEYS)
     if unknown:
-        raise ValueError(f"preprocessing: unknown {unknown[0]!r}")
+        raise ValueError(f"unknown preprocessing {unknown[0]!r}")
     x = _sound(spec, raw) if "log_mel" in spec else _image(spec, raw)
     if "normalization" in spec:
         mean, std = (

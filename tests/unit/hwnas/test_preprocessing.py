@@ -200,7 +200,7 @@ def test_gray_of_all_colors_is_pillows() -> None:
 @pytest.mark.parametrize(
     ("spec", "shape", "message"),
     [
-        ({"whitening": {}}, (4, 4), "unknown 'whitening'"),
+        ({"whitening": {}}, (4, 4), "unknown preprocessing 'whitening'"),
         ({}, (4,), r"wanted an image"),
         ({"layout": "CT"}, (4,), r"wanted a sample \(C, T\)"),
         ({"layout": "HWC"}, (4, 4, 2), r"wanted an image \(H, W\) or \(H, W, 3\)"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,17 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+import hwnas
+from hwnas import exit_policy, preprocessing
 from hwnas.bundle import sha256
 
 CLASSES, FEATURES = 3, 5
 INPUT_SHAPE = (1, 1, 2, 2)
+DEVICE_FILES = {
+    Path(exit_policy.__file__): "exit_policy.py",
+    Path(preprocessing.__file__): "preprocess.py",
+    Path(hwnas.__file__).parent / "data" / "run_example.py": "run_example.py",
+}
 
 
 class TinyBundle:
@@ -34,8 +42,8 @@ class TinyBundle:
         outputs = {"logits": self.heads[0], "features": self.trunk}
         self.write_stage(0, list(INPUT_SHAPE), outputs)
         self.write_stage(1, [1, FEATURES], {"logits": self.heads[1]})
-        with (path / "samples.npz").open("wb") as file:
-            np.savez(file, x=self.x)
+        for source, name in DEVICE_FILES.items():
+            shutil.copyfile(source, path / name)
         self.manifest: dict[str, Any] = {
             "schema_version": 2,
             "run": "tiny",
@@ -59,6 +67,7 @@ class TinyBundle:
             "environment": {},
             "files": {},
         }
+        self.write_samples({"high": 0.9, "low": 0.5})
         self.seal()
 
     @staticmethod
@@ -106,6 +115,21 @@ class TinyBundle:
     def write_manifest(self) -> None:
         """Write the manifest as it is."""
         (self.path / "manifest.json").write_text(json.dumps(self.manifest))
+
+    def write_samples(self, thresholds: dict[str, float]) -> None:
+        """Write samples with the answers at thresholds of the first exit's largest probability."""
+        first, last = self.logits(self.x)
+        arrays: dict[str, Any] = {"x": self.x, "y": np.zeros(len(self.x), np.int64)}
+        # nothing is done to the samples: they are raw
+        arrays |= {f"raw/{k}": x for k, x in enumerate(self.x[:4])}
+        arrays |= {"logits/net/0": first, "logits/net/1": last}
+        probability = np.exp(first).max(axis=1) / np.exp(first).sum(axis=1)
+        for name, threshold in thresholds.items():
+            early = probability >= threshold
+            arrays[f"exits/{name}"] = np.where(early, 0, 1)
+            arrays[f"classes/{name}"] = np.where(early, first.argmax(axis=1), last.argmax(axis=1))
+        with (self.path / "samples.npz").open("wb") as file:
+            np.savez(file, **arrays)
 
     def logits(self, x: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """Return the logits of both exits, each ``(n, classes)``."""
