@@ -107,6 +107,10 @@ def test_a_wrong_type_is_refused_and_never_converted(
         ("constraints: {min_accuracy: .nan}", "constraints.min_accuracy: wanted "),
         ("training: {learning_rate: .inf}", "training.learning_rate: wanted a finite number."),
         ("early_exit: {max_accuracy_drop: .nan}", "early_exit.max_accuracy_drop: wanted "),
+        (
+            "early_exit: {measure: entrpy}",
+            "early_exit.measure: wanted 'auto', 'max_probability', 'entropy' or 'margin'.",
+        ),
         ("seed: 2147483648", "seed: wanted less than 2147483648."),
         ("seed: -1", "seed: wanted greater than or equal to 0."),
         ("search: {sampler: TPE}", "search.sampler: wanted 'pareto_guided', 'tpe', 'nsga2', "),
