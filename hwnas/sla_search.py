@@ -35,7 +35,7 @@ def with_sla(config: ExperimentConfig, sla: Sla) -> ExperimentConfig:
 
 def _tighten(constraints: dict[str, Any], clause: Clause) -> None:
     name = clause.metric.constraint
-    if name is None or clause.class_name is not None:
+    if name is None:
         return
     bound = 1 / clause.limit if clause.metric.is_reciprocal else clause.limit
     stricter = max if name.startswith("min_") else min
