@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from hwnas.errors import UserError
 
 
 class _Section(BaseModel):
@@ -45,3 +48,13 @@ class MarginsConfig(_Section):
     cost: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.02, description="latency or energy that may be added, as a share"
     )
+
+
+def require_torch_pruning() -> None:
+    """Refuse to prune without torch-pruning, before anything is trained.
+
+    Raises:
+        UserError: If it is not installed.
+    """
+    if find_spec("torch_pruning") is None:
+        raise UserError("pruning needs torch-pruning. Install it: pip install 'hwnas[pruning]'")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from hwnas.errors import UserError
+from hwnas.compression_config import require_torch_pruning
 from search_spaces import Shape
 
 _LEAST_STEP = 1 / 64
@@ -107,7 +107,9 @@ def prune(network: nn.Module, input_shape: Shape, ratio: float, channel_multiple
     """
     if not 0 <= ratio <= 1:
         raise ValueError(f"ratio must be from 0 to 1. Got {ratio}.")
-    torch_pruning = _torch_pruning()
+    require_torch_pruning()
+    import torch_pruning
+
     pruned = copy.deepcopy(network).to("cpu").eval()
     graph = torch_pruning.DependencyGraph().build_dependency(pruned, torch.zeros(1, *input_shape))
     importance_of = torch_pruning.importance.GroupMagnitudeImportance(p=2)
@@ -173,13 +175,3 @@ def _channels_left(n: int, ratio: float, multiple: int) -> int:
 
 def _parameters(network: nn.Module) -> int:
     return sum(p.numel() for p in network.parameters())
-
-
-def _torch_pruning() -> Any:
-    try:
-        import torch_pruning
-    except ImportError:
-        raise UserError(
-            "pruning needs torch-pruning. Install it: pip install 'hwnas[pruning]'"
-        ) from None
-    return torch_pruning

@@ -10,10 +10,12 @@ Changes are those of accuracy on the validation split and of measured latency un
 with 95 % intervals over seeds. ``--quick`` shows that everything runs; its figures say nothing.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +37,7 @@ from hwnas.compression_verdict import SeedResult, cost_error, judge_compression
 from hwnas.config import ExperimentConfig, load_config
 from hwnas.datasets import load_dataset
 from hwnas.measuring import failure_error
-from hwnas.pruning import prune, prune_to_latency
+from hwnas.pruning import LatencyUnreachableError, prune, prune_to_latency
 from hwnas.spaces import create_space
 from hwnas.target_checking import open_target
 from hwnas.training_pool import TrainingPool
@@ -44,7 +46,7 @@ from latency_predictors import MeasuredArchitecture, measure_stages
 from latency_predictors.measured_architecture import untrained_network
 from search_spaces import Architecture, SearchSpace, total_macs, workloads_from_onnx
 from search_spaces.onnx_export import stage_models
-from targets import Failure, Target
+from targets import EnergyModel, Failure, MeasureConfig, Target
 
 _DRAWN = 200
 
@@ -58,7 +60,8 @@ class Settings:
         seeds: Trainings of each.
         workers: Processes that train.
         distillation: Of the loss.
-        pruning: How far, and how long.
+        pruning: How far.
+        timing: Of every measurement.
     """
 
     students: int
@@ -66,6 +69,7 @@ class Settings:
     workers: int
     distillation: DistillationConfig
     pruning: PruningConfig
+    timing: MeasureConfig = MeasureConfig()
 
 
 @dataclass(frozen=True)
@@ -74,15 +78,16 @@ class Student:
 
     Args:
         architecture: What it is.
-        ratio: Share of channels that pruning removes.
         whole: Measured as it is.
-        pruned: Measured after pruning; which weights are left does not matter.
+        pruned: Measured after pruning, which weights are left does not matter; or why that
+            cannot be.
+        ratio: Share of channels that pruning removes.
     """
 
     architecture: Architecture
-    ratio: float
     whole: MeasuredArchitecture
-    pruned: MeasuredArchitecture
+    pruned: MeasuredArchitecture | LatencyUnreachableError
+    ratio: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -137,9 +142,9 @@ def compress(config: ExperimentConfig, base_dir: Path, settings: Settings) -> li
     space = create_space(config.space, dataset.input_shape, len(dataset.class_names))
     *architectures, teacher = drawn(space, settings.students, config.seed)
     with open_target(config.target) as target:
-        students = [measured_student(target, space, a, settings.pruning) for a in architectures]
+        students = [measured_student(target, space, a, settings) for a in architectures]
         energy_model = target.spec.energy_model
-    rows = []
+    rows: list[Row] = []
     with (
         tempfile.TemporaryDirectory() as folder,
         TrainingPool(config, base_dir, settings.workers) as trainers,
@@ -147,36 +152,35 @@ def compress(config: ExperimentConfig, base_dir: Path, settings: Settings) -> li
         bench = Bench(space, trainers, Path(folder), settings)
         teaching = bench.teacher(teacher)
         for student in students:
-            base = bench.trained(student)
-            ways = {
-                "distillation": (bench.distilled(student, teaching), student.whole),
-                "pruning": (bench.pruned(student), student.pruned),
-                "training on (control)": (bench.trained_on(student), student.whole),
-            }
-            before = {
-                seed: SeedResult.of(o, student.whole, energy_model) for seed, o in base.items()
-            }
-            for what, (outcomes, measured) in ways.items():
-                after = {
-                    seed: SeedResult.of(o, measured, energy_model) for seed, o in outcomes.items()
-                }
-                attempt = judge_compression(
-                    student.architecture.arch_id,
-                    what,
-                    before,
-                    after,
-                    MarginsConfig(),
-                    cost_error(student.whole, measured),
-                )
-                rows.append(
-                    Row(
-                        attempt,
-                        float(np.mean([r.accuracy for r in before.values()])),
-                        float(np.mean([r.latency_s for r in before.values()])),
-                        sum(o.cpu_s for o in outcomes.values()),
-                    )
-                )
+            rows += compared(bench, student, teaching, energy_model)
     return rows
+
+
+def compared(
+    bench: Bench, student: Student, teacher: Teacher, energy_model: EnergyModel
+) -> Iterator[Row]:
+    """Train a student in every way, and compare each with the first."""
+    whole, arch_id = student.whole, student.architecture.arch_id
+    trained = bench.trained(student)
+    before = {seed: SeedResult.of(o, whole, energy_model) for seed, o in trained.items()}
+    accuracy = float(np.mean([r.accuracy for r in before.values()]))
+    latency_s = float(np.mean([r.latency_s for r in before.values()]))
+
+    def row(
+        what: str, outcomes: Mapping[int, TrainingOutcome], measured: MeasuredArchitecture
+    ) -> Row:
+        after = {seed: SeedResult.of(o, measured, energy_model) for seed, o in outcomes.items()}
+        error = cost_error(whole, measured)
+        attempt = judge_compression(arch_id, what, before, after, MarginsConfig(), error)
+        return Row(attempt, accuracy, latency_s, sum(o.cpu_s for o in outcomes.values()))
+
+    yield row("distillation", bench.distilled(student, teacher), whole)
+    if isinstance(student.pruned, LatencyUnreachableError):
+        attempt = Attempt(arch_id, "pruning", False, f"not kept, {student.pruned}")
+        yield Row(attempt, accuracy, latency_s, 0.0)
+    else:
+        yield row("pruning", bench.pruned(student), student.pruned)
+    yield row("training on (control)", bench.trained_on(student), whole)
 
 
 def drawn(space: SearchSpace, students: int, seed: int) -> list[Architecture]:
@@ -189,7 +193,7 @@ def drawn(space: SearchSpace, students: int, seed: int) -> list[Architecture]:
 
 
 def measured_student(
-    target: Target, space: SearchSpace, architecture: Architecture, settings: PruningConfig
+    target: Target, space: SearchSpace, architecture: Architecture, settings: Settings
 ) -> Student:
     """Measure an architecture, and find by measuring how far it must be pruned.
 
@@ -197,30 +201,35 @@ def measured_student(
         UserError, UnreachableError: If the target refuses it.
     """
     network = untrained_network(space, architecture, seed=0)
-    whole = measure(target, space, architecture, network)
+
+    def measured(network: nn.Module) -> MeasuredArchitecture:
+        return measure(target, space, architecture, network, settings.timing)
+
+    whole_s = measured(network).latency_s
 
     def latency_s(pruned: nn.Module) -> float:
         # beside the whole network: what slows the device down slows both
-        beside = measure(target, space, architecture, network)
-        found = measure(target, space, architecture, pruned)
-        return found.latency_s / beside.latency_s * whole.latency_s
+        return measured(pruned).latency_s / measured(network).latency_s * whole_s
 
-    goal_s = settings.latency_share * whole.latency_s
-    found = prune_to_latency(
-        network, space.input_shape, latency_s, goal_s, settings.channel_multiple
-    )
+    goal_s, multiple = settings.pruning.latency_share * whole_s, settings.pruning.channel_multiple
+    try:
+        found = prune_to_latency(network, space.input_shape, latency_s, goal_s, multiple)
+    except LatencyUnreachableError as error:
+        return Student(architecture, measured(network), error)
     # once more: the bisection chose it by its own measurement
-    whole = measure(target, space, architecture, network)
-    pruned = measure(target, space, architecture, found.network)
-    return Student(architecture, found.ratio, whole, pruned)
+    return Student(architecture, measured(network), measured(found.network), found.ratio)
 
 
 def measure(
-    target: Target, space: SearchSpace, architecture: Architecture, network: nn.Module
+    target: Target,
+    space: SearchSpace,
+    architecture: Architecture,
+    network: nn.Module,
+    timing: MeasureConfig,
 ) -> MeasuredArchitecture:
     """Measure each stage of a network, which may be pruned."""
     models = stage_models(network, space.input_shape)
-    measurements = measure_stages(target, models, fresh=True)
+    measurements = measure_stages(target, models, config=timing, fresh=True)
     if isinstance(measurements, Failure):
         raise failure_error(measurements, architecture.arch_id)
     graphs = tuple(workloads_from_onnx(model) for model in models)
@@ -302,7 +311,9 @@ class Bench:
         start: Path | None = None,
         teacher: Teacher | None = None,
     ) -> TrainingTask:
-        measured = student.pruned if how == "pruned" else student.whole
+        measured = student.whole
+        if how == "pruned" and not isinstance(student.pruned, LatencyUnreachableError):
+            measured = student.pruned
         return TrainingTask(
             architecture=student.architecture,
             seed=seed,

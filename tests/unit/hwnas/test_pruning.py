@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from typing import cast
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from hwnas.errors import UserError
 from hwnas.pruning import (
     LatencyUnreachableError,
     fit_to_weights,
@@ -167,3 +169,9 @@ def test_weights_of_a_wider_network_are_refused() -> None:
 def test_a_ratio_out_of_range_is_refused(ratio: float) -> None:
     with pytest.raises(ValueError, match="ratio must be from 0 to 1"):
         prune(network(0), SHAPE, ratio, 4)
+
+
+def test_what_is_missing_is_told_with_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch_pruning", None)
+    with pytest.raises(UserError, match=r"pip install 'hwnas\[pruning\]'"):
+        prune(network(0), SHAPE, 0.5, 4)
