@@ -12,6 +12,7 @@ import numpy as np
 from hwnas.calibration_records import calibrate_into
 from hwnas.candidate_cost_model import CandidateCostModel
 from hwnas.costs import ArchitectureCosts, CostModel
+from hwnas.deriving import derive_variants
 from hwnas.errors import UserError
 from hwnas.evaluation import evaluate_candidates
 from hwnas.feasibility import find_feasible
@@ -64,6 +65,7 @@ def run_stages(context: SearchContext, predictors: Path, resume: bool, workers: 
     evaluate_candidates(context, workers)
     with TrainingPool(context.config, context.base_dir, workers) as trainers:
         front = measured_front(context, trainers)
+        derive_variants(context, front)
     folder = predictor_folder(predictors, context.target, context.space)
     write_results(context, front, folder)
 
