@@ -7,6 +7,7 @@ import sys
 from typing import cast
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from torch import nn
@@ -150,6 +151,20 @@ def test_a_pruned_network_comes_back_from_its_weights(seed: int) -> None:
             assert torch.equal(got, want)
     # also those numbers of channels that no tensor tells of, which exporters and pruners read
     assert repr(again) == repr(pruned)
+
+
+def test_a_pruned_network_answers_the_same_from_its_onnx_stages() -> None:
+    pruned = prune(network(2), SHAPE, 0.5, 4)
+    x = samples(1)
+    with torch.no_grad():
+        wanted = pruned(x)
+    features = x.numpy()
+    for model, want in zip(stage_models(pruned, SHAPE), wanted, strict=True):
+        session = onnxruntime.InferenceSession(model.SerializeToString())
+        logits, *rest = session.run(None, {"input": features})
+        # float32, batch normalization folded
+        np.testing.assert_allclose(logits, want.numpy(), rtol=1e-3, atol=1e-4)
+        features = rest[0] if rest else features
 
 
 def test_weights_of_the_network_itself_narrow_nothing() -> None:
