@@ -113,14 +113,16 @@ def accuracy_drop(reference: Logits, logits: Logits, labels: NDArray[np.int64]) 
         logits: Of every exit as it is to be deployed.
         labels: Classes ``(N,)``.
     """
-    return max(
-        _accuracy(before, labels) - _accuracy(after, labels)
+    # counts: a drop of 5 in 500 is 0.01 then, and no bit more
+    lost = [
+        _n_right(before, labels) - _n_right(after, labels)
         for before, after in zip(reference, logits, strict=True)
-    )
+    ]
+    return max(lost) / len(labels)
 
 
-def _accuracy(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-    return float(np.mean(logits.argmax(axis=1) == labels))
+def _n_right(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> int:
+    return int((logits.argmax(axis=1) == labels).sum())
 
 
 def _noise(logits: NDArray[np.float32], reference: NDArray[np.float32]) -> float:

@@ -21,8 +21,9 @@ _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 _FUSED = (nn.ReLU, nn.ReLU6)
 _POOLS = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d)
 _COMPUTING = (*_WEIGHTED, *_BATCH_NORMS, *_FUSED, *_POOLS, nn.Hardswish, nn.Hardsigmoid)
-# trained weights move little where they were good already
-_LEARNING_RATE_SHARE = 0.1
+
+LEARNING_RATE_SHARE = 0.1
+"""Of the rate of the training that went before: what was trained has to move little."""
 
 
 def fine_tune_quantization_aware(
@@ -56,7 +57,7 @@ def fine_tune_quantization_aware(
     """
     tuned = copy.deepcopy(network).eval()
     tuned.to(device_of(config), memory_format=torch.channels_last)  # type: ignore[call-overload]
-    rate = config.learning_rate * _LEARNING_RATE_SHARE
+    rate = config.learning_rate * LEARNING_RATE_SHARE
     config = config.model_copy(update={"epochs": epochs, "learning_rate": rate})
     with fake_quantization(tuned):
         result = optimize(

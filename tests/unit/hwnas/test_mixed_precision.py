@@ -85,3 +85,10 @@ def test_accuracy_is_lost_at_the_exit_that_loses_most() -> None:
     after = [np.stack([right] * 4), np.stack([right, right, wrong, wrong])]
     assert accuracy_drop(before, after, labels) == 0.5
     assert accuracy_drop(before[:1], after[:1], labels) == -0.25
+
+
+def test_a_drop_at_the_limit_is_within_it() -> None:
+    labels = np.zeros(500, dtype=np.int64)
+    before = np.eye(2, dtype=np.float32)[[0] * 170 + [1] * 330]
+    after = np.eye(2, dtype=np.float32)[[0] * 165 + [1] * 335]
+    assert accuracy_drop([before], [after], labels) <= 0.01
