@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from hwnas.accuracy_drop import accuracy_drop
+from hwnas.compressing import choose_teacher
 from hwnas.errors import UnreachableError
 from hwnas.form_judging import FormJudge, JudgedVariant
 from hwnas.form_measuring import FormMeasuring
@@ -21,13 +22,15 @@ from hwnas.front import Candidate, ParetoFront, meets
 from hwnas.member_steps import MemberSteps, Step
 from hwnas.pareto import is_non_dominated, spread_members
 from hwnas.search_context import SearchContext
+from hwnas.training_pool import TrainingPool
+from hwnas.units import engineering
 from hwnas.variants import Attempt, Variant, Variants
 from targets import write_atomically
 
 _ACCURACY = "validation_accuracy"
 
 
-def derive_variants(context: SearchContext, front: ParetoFront) -> Variants:
+def derive_variants(context: SearchContext, front: ParetoFront, trainers: TrainingPool) -> Variants:
     """Make, judge and measure variants of front members, and write ``variants.json``.
 
     What was finished before an interruption is not repeated.
@@ -35,6 +38,7 @@ def derive_variants(context: SearchContext, front: ParetoFront) -> Variants:
     Args:
         context: The search, with its front measured.
         front: What it found.
+        trainers: Train what is distilled or pruned.
 
     Raises:
         UnreachableError: If none could be measured.
@@ -53,7 +57,9 @@ def derive_variants(context: SearchContext, front: ParetoFront) -> Variants:
         steps = [
             (context.run.variants / f"{member.architecture.arch_id}-{step.name}.json", step)
             for member in chosen_members(front, settings.members)
-            for step in MemberSteps(context, member, measuring)
+            for step in MemberSteps(
+                context, member, choose_teacher(front, member), measuring, trainers
+            )
         ]
         context.progress.phase("Deriving variants", len(steps))
         for path, step in steps:
@@ -95,7 +101,27 @@ def _compared(
         for v, f, o in zip(variants, feasible, on_front, strict=True)
     ]
     marked.sort(key=lambda v: (not v.on_front, -v.metrics[_ACCURACY].value))
-    return Variants(tuple(marked), baseline.variant.variant_id, tuple(attempts))
+    told = tuple(_with_outcome(attempt, marked) for attempt in attempts)
+    return Variants(tuple(marked), baseline.variant.variant_id, told)
+
+
+def _with_outcome(attempt: Attempt, variants: Sequence[Variant]) -> Attempt:
+    """Add to what was tried where its variants stand beside those it was made from."""
+    own = [v for v in variants if v.form.arch_id == attempt.arch_id]
+    made = [v for v in own if v.form.attempted == attempt.what]
+    before = [v for v in own if v.form.attempted is None]
+    if not made or not before:
+        return attempt
+    kept = any(v.on_front for v in made)
+    fastest, reference = (
+        min(v.metrics["latency_s"].value for v in group) for group in (made, before)
+    )
+    where = "on the front" if kept else "not on the front"
+    outcome = (
+        f"{attempt.outcome}; {where}: {engineering(fastest, 's')} at least, "
+        f"{engineering(reference, 's')} before"
+    )
+    return replace(attempt, kept=kept, outcome=outcome)
 
 
 def _baseline(judged: Sequence[JudgedVariant]) -> JudgedVariant:

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
+from hwnas.compressing import CompressedMember, distil_member, prune_member
+from hwnas.compression_verdict import SeedResult, cost_error, judge_compression
 from hwnas.form_judging import MeasuredForm, SeedLogits
 from hwnas.form_measuring import FormMeasuring
 from hwnas.front import Candidate
 from hwnas.int8_forms import quantized_networks
+from hwnas.pruning import LatencyUnreachableError
+from hwnas.retraining import finalist_outcomes
 from hwnas.search_context import SearchContext
 from hwnas.trained_forms import (
     Models,
     TrainedNetworks,
+    load_networks,
     searched_networks,
     stage_graphs,
     torch_answers,
 )
-from hwnas.variants import Attempt, NetworkForm
+from hwnas.variants import Attempt, NetworkForm, Training
 from targets import Failure, Target, write_atomically
 
 
@@ -66,6 +71,10 @@ class MemberSteps:
             yield Step("int8", lambda: self._int8(self._searched))
             if has_exits:
                 yield Step("int8-static", lambda: self._int8(self._searched.static()))
+        if self._context.config.deployment.distillation and self._teacher:
+            yield Step("distilled", self._distilled)
+        if self._context.config.deployment.pruning:
+            yield Step("pruned", self._pruned)
 
     @cached_property
     def _searched(self) -> TrainedNetworks:
@@ -101,6 +110,61 @@ class MemberSteps:
         figures = {"accuracy_drop": min(q.accuracy_drop for q in networks)}
         tried = Attempt(trained.arch_id, what, bool(found), "; ".join(lines), figures)
         return Found(tuple(found), (tried, *attempts))
+
+    def _distilled(self) -> Found:
+        settings = self._context.config.deployment.distillation
+        if settings is None or self._teacher is None:
+            return Found()
+        compressed = distil_member(
+            self._context, self._trainers, self._member, self._teacher, settings
+        )
+        return self._compressed("distilled", compressed)
+
+    def _pruned(self) -> Found:
+        settings = self._context.config.deployment.pruning
+        if settings is None:
+            return Found()
+        try:
+            compressed = prune_member(self._context, self._trainers, self._member, settings)
+        except LatencyUnreachableError as error:
+            return Found(attempts=(self._not_kept("pruned", str(error)),))
+        return self._compressed("pruned", compressed)
+
+    def _compressed(self, training: Training, compressed: CompressedMember) -> Found:
+        """Keep networks that are shown to be better in something, and no worse in anything."""
+        before = finalist_outcomes(self._context, self._searched.arch_id)
+        if not compressed.checkpoints or not before:
+            return Found(attempts=(self._not_kept(training, "no trainings to compare"),))
+        trained = load_networks(self._context, self._member, training, compressed.checkpoints)
+        models = stage_graphs(self._context, trained.networks[0])
+        target = self._context.target
+        found = self._measured(
+            trained.form("float32", len(models)),
+            models,
+            models,
+            torch_answers(self._context, trained),
+            target,
+        )
+        base = self._float32(self._searched)
+        if not found.forms or not base.forms:
+            return Found(attempts=(*found.attempts, *base.attempts))
+        after, whole = found.forms[0].measured, base.forms[0].measured
+        if training == "distilled":
+            whole = after  # the same operators: what differs between two timings is noise
+        energy_model = target.spec.energy_model
+        verdict = judge_compression(
+            trained.arch_id,
+            training,
+            {seed: SeedResult.of(o, whole, energy_model) for seed, o in before.items()},
+            {s: SeedResult.of(o, after, energy_model) for s, o in compressed.outcomes.items()},
+            self._context.config.deployment.margins,
+            cost_error(whole, after),
+        )
+        told = replace(verdict, figures={**compressed.figures, **verdict.figures})
+        return Found(found.forms if verdict.kept else (), (told,))
+
+    def _not_kept(self, what: str, reason: str) -> Attempt:
+        return Attempt(self._searched.arch_id, what, False, f"not kept: {reason}")
 
     def _measured(
         self,

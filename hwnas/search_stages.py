@@ -65,7 +65,7 @@ def run_stages(context: SearchContext, predictors: Path, resume: bool, workers: 
     evaluate_candidates(context, workers)
     with TrainingPool(context.config, context.base_dir, workers) as trainers:
         front = measured_front(context, trainers)
-        derive_variants(context, front)
+        derive_variants(context, front, trainers)
     folder = predictor_folder(predictors, context.target, context.space)
     write_results(context, front, folder)
 

@@ -49,6 +49,15 @@ class NetworkForm:
             parts.append(self.training)
         return "-".join(parts if self.has_exits else [*parts, "static"])
 
+    @property
+    def attempted(self) -> str | None:
+        """What was tried that it came of, as in `Attempt`; ``None`` as it was searched."""
+        if self.training in ("distilled", "pruned"):
+            return self.training
+        if self.precision == "float32":
+            return None
+        return "int8" if self.has_exits else "int8 without exits"
+
 
 @dataclass(frozen=True)
 class Variant:
