@@ -209,10 +209,10 @@ class _Exporter:
         return BundleSamples(x, validation.y[rows], raw, stored, answers)
 
     def _trained_logits(self, form: NetworkForm, x: NDArray[np.float32]) -> Logits | None:
-        """Return what torch says of samples; none of forms that no checkpoint alone describes."""
+        """Return what torch says of samples; none of quantized forms."""
         from hwnas.training import predict_logits
 
-        if form.precision != "float32" or form.training == "pruned":
+        if form.precision != "float32":
             return None
         candidate = self._candidates[form.arch_id]
         network = load_deployed(self._run, self._space, candidate, form.checkpoint)

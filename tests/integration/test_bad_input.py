@@ -264,7 +264,7 @@ def test_an_export_to_a_full_folder_or_below_a_file_is_refused(
 
 def test_a_candidate_that_is_not_there_cannot_be_exported(shell: Shell, run: RunFolder) -> None:
     message = shell.fails("export", run.path, "--pick", "abc")
-    assert message.startswith("--pick abc: wanted knee, best, or one of ")
+    assert message.startswith("--pick abc: wanted knee, best, ")
     assert not (run.path / "export").exists()
 
 

@@ -1,0 +1,54 @@
+"""The model card of a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hwnas.bundle import open_bundle
+from hwnas.bundle_manifest import BundleManifest
+from hwnas.model_card import model_card
+from tests.unit.hwnas.tiny_bundle import TinyBundle
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> BundleManifest:
+    bundle = TinyBundle(tmp_path / "bundle")
+    bundle.manifest["class_names"][1] = "b | <b>c"
+    bundle.manifest["notes"] = {"licence of the data": "CC BY 4.0"}
+    bundle.manifest["operating_points"]["low"]["metrics"]["energy_j"] |= {
+        **{"low": 4e-4, "high": 6e-4, "boundary": "inference_gross", "flags": "clock_unknown"}
+    }
+    bundle.write_manifest()
+    return open_bundle(bundle.path)
+
+
+def rows(card: str) -> list[list[str]]:
+    return [
+        [cell.strip() for cell in line.strip("|").split(" | ")]
+        for line in card.splitlines()
+        if line.startswith("| `")
+    ]
+
+
+def test_every_metric_of_every_operating_point_has_a_row(manifest: BundleManifest) -> None:
+    names = [name for p in manifest.operating_points.values() for name in p.metrics]
+    assert [row[0].strip("`") for row in rows(model_card(manifest))] == names
+
+
+def test_a_row_holds_value_interval_provenance_boundary_and_doubts(
+    manifest: BundleManifest,
+) -> None:
+    last_energy = [row for row in rows(model_card(manifest)) if row[0] == "`energy_j`"][-1]
+    assert last_energy == [
+        *("`energy_j`", "0.0005", "0.0004 to 0.0006"),
+        *("modelled", "inference_gross", "flags clock_unknown"),
+    ]
+
+
+def test_shares_and_notes_are_told_and_nothing_is_markup(manifest: BundleManifest) -> None:
+    card = model_card(manifest)
+    assert "50.0%, 50.0% leave at each exit" in card
+    assert "**licence of the data**: CC BY 4.0" in card
+    assert "a, b \\| \\<b\\>c, c" in card
