@@ -51,7 +51,8 @@ def simulate(
 
 def trace(
     out: Annotated[Path, typer.Argument(help="CSV to write.")],
-    interval_s: Annotated[float, typer.Option(help="From one inference to the next.")] = 5.0,
+    interval_s: Annotated[float, typer.Option(help="Between inferences of background.")] = 5.0,
+    burst_interval_s: Annotated[float, typer.Option(help="The same within bursts.")] = 1.0,
     bursts_per_day: Annotated[float, typer.Option(help="Of events, on average.")] = 20.0,
     burst_s: Annotated[float, typer.Option(help="How long one lasts, on average.")] = 60.0,
     night_share: Annotated[
@@ -65,7 +66,8 @@ def trace(
     from hwnas.runtime.trace_generator import SensingDay
     from hwnas.runtime.trace_generator import trace as run_trace
 
-    made = run_trace(out, SensingDay(interval_s, bursts_per_day, burst_s, night_share, days), seed)
+    day = SensingDay(interval_s, burst_interval_s, bursts_per_day, burst_s, night_share, days)
+    made = run_trace(out, day, seed)
     events = int(made.event.sum())
     if json_:
         print_json({"path": str(out), "rows": len(made.event), "events": events})

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
-ACTIVITY_TIME_CONSTANT_S = 60.0
+ACTIVITY_TIME_CONSTANT_S = 15.0
 _RECENT_ANSWERS = 8
 
 
@@ -52,7 +52,7 @@ SIGNAL_RANGES: dict[str, tuple[float, float]] = {
 class EventMonitor:
     """Activity and confidence of the last answers, at a constant cost per answer.
 
-    The rate weights an event of age ``a`` by ``exp(-a / T) / T`` with T of a minute, the
+    The rate weights an event of age ``a`` by ``exp(-a / T) / T`` with T of 15 s, the
     confidence an answer ``k`` answers ago by ``(1 - w)^k`` with ``w = 1 / 8``.
     """
 

@@ -1,7 +1,8 @@
-"""Made-up traces of always-on sensing: inferences at a steady rate, events in rare bursts."""
+"""Made-up traces of always-on sensing: events come in rare bursts, with more inferences in them."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from hwnas.runtime.trace import MAX_GAP_S, Trace
 
 _MEAN_TEMPERATURE_C, _TEMPERATURE_SWING_C = 20.0, 8.0
 _WARMEST_S = 15 * 3600.0
-_MAX_ROWS = 20_000_000
+_MAX_TIMES = 20_000_000
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,9 @@ class SensingDay:
     """What a trace is made from.
 
     Args:
-        interval_s: From one inference to the next.
+        interval_s: From one inference to the next where there is only background.
+        burst_interval_s: The same within bursts, as what wakes the device wakes it more often
+            then; ``interval_s`` is a multiple of it.
         bursts_per_day: Bursts of events that begin in a day, on average.
         burst_s: How long one lasts, on average; exponentially distributed.
         night_share: Rate of bursts from 22:00 to 6:00, relative to that of the day.
@@ -33,24 +36,28 @@ class SensingDay:
     """
 
     interval_s: float = 5.0
+    burst_interval_s: float = 1.0
     bursts_per_day: float = 20.0
     burst_s: float = 60.0
     night_share: float = 0.1
     days: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("interval_s", "burst_s", "days"):
+        for name in ("interval_s", "burst_interval_s", "burst_s", "days"):
             if not 0 < getattr(self, name) < np.inf:
                 raise UserError(f"{name}: wanted more than 0. Got {getattr(self, name):g}.")
-        if self.interval_s > MAX_GAP_S or 2 * self.interval_s > self.days * DAY_S:
+        longest_s = min(MAX_GAP_S, self.days * DAY_S / 2)
+        if self.interval_s > longest_s:
+            raise UserError(f"interval_s: wanted at most {longest_s:g}. Got {self.interval_s:g}.")
+        if not math.isclose(self.stride * self.burst_interval_s, self.interval_s):
             raise UserError(
-                f"interval_s: wanted at most {MAX_GAP_S:g} and half the trace. "
+                f"interval_s: wanted a multiple of burst_interval_s, {self.burst_interval_s:g}. "
                 f"Got {self.interval_s:g}."
             )
-        if self.days * DAY_S / self.interval_s > _MAX_ROWS:
+        if self.days * DAY_S / self.burst_interval_s > _MAX_TIMES:
             raise UserError(
-                f"interval_s: wanted at most {_MAX_ROWS:,} rows in {self.days:g} days. "
-                f"Got {self.interval_s:g}."
+                f"burst_interval_s: wanted at most {_MAX_TIMES:,} of them in {self.days:g} days. "
+                f"Got {self.burst_interval_s:g}."
             )
         if not 0 <= self.bursts_per_day <= DAY_S:
             raise UserError(
@@ -58,6 +65,11 @@ class SensingDay:
             )
         if not 0 <= self.night_share <= 1:
             raise UserError(f"night_share: wanted from 0 to 1. Got {self.night_share:g}.")
+
+    @property
+    def stride(self) -> int:
+        """How many inferences there are in a burst for one of background."""
+        return round(self.interval_s / self.burst_interval_s)
 
 
 def trace(out: Path, day: SensingDay, seed: int = 0) -> Trace:
@@ -97,11 +109,14 @@ def generate_trace(day: SensingDay, seed: int) -> Trace:
         Sec. 1. doi:10.1002/nav.3800260304
     """
     rng = np.random.default_rng(seed)
-    time_s = np.arange(0.0, day.days * DAY_S, day.interval_s)
+    time_s = np.arange(0.0, day.days * DAY_S, day.burst_interval_s)
+    event = _in_bursts(time_s, day, rng)
+    kept = event | (np.arange(len(time_s)) % day.stride == 0)
+    time_s, event = time_s[kept], event[kept]
     swing = np.cos(2 * np.pi * (time_s - _WARMEST_S) / DAY_S)
     return Trace(
         time_s,
-        _in_bursts(time_s, day, rng),
+        event,
         temperature_c=_MEAN_TEMPERATURE_C + _TEMPERATURE_SWING_C * swing,
     )
 

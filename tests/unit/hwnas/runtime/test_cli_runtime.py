@@ -16,6 +16,8 @@ from hwnas.errors import UserError
 from hwnas.runtime.trace import read_trace
 from tests.unit.hwnas.tiny_bundle import TinyBundle
 
+DAY = ("--interval-s", "60", "--burst-interval-s", "60", "--seed", "1")
+
 
 def run(*arguments: str | Path) -> str:
     result = CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)
@@ -26,7 +28,7 @@ def run(*arguments: str | Path) -> str:
 def test_a_made_up_day_is_simulated(tmp_path: Path) -> None:
     bundle = TinyBundle(tmp_path / "bundle").path
     day = tmp_path / "day.csv"
-    made = json.loads(run("trace", day, "--interval-s", "60", "--seed", "1", "--json"))
+    made = json.loads(run("trace", day, *DAY, "--json"))
     assert made == {"path": str(day), "rows": 1440, "events": int(read_trace(day).event.sum())}
     product = tmp_path / "product.yaml"
     battery = "{capacity_mah: 220, voltage_v: 3}"

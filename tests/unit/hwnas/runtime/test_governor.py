@@ -163,9 +163,9 @@ def test_a_steady_rate_is_found_and_forgotten_within_minutes() -> None:
     for second in range(0, 600, 2):
         monitor.answered(float(second), 1.0, 0.5)
     now = monitor.signals(598.0, UNKNOWN)
-    # 30 a minute; counting just after an event adds half a gap: 1 / (1 - exp(-2/60)) a minute
-    assert now.activity_per_min == pytest.approx(1 / (1 - np.exp(-2 / 60)), rel=1e-4)
-    later = monitor.signals(598.0 + 60.0, UNKNOWN)
+    # each counts for 60 / 15 s a minute just after it, and those before for exp(-2/15) as much
+    assert now.activity_per_min == pytest.approx(4 / (1 - np.exp(-2 / 15)), rel=1e-4)
+    later = monitor.signals(598.0 + 15.0, UNKNOWN)
     assert now.activity_per_min is not None
     assert later.activity_per_min == pytest.approx(now.activity_per_min / np.e)
 

@@ -31,7 +31,7 @@ default: low
 min_dwell_s: 0
 quiet_class: a
 rules:
-- {mode: high, when: {activity_per_min: {above: 4, until: 3}}}
+- {mode: high, when: {activity_per_min: {above: 3, until: 2}}}
 """
 
 
@@ -52,7 +52,9 @@ def bundle(tmp_path: Path) -> TinyBundle:
 @pytest.fixture
 def trace(tmp_path: Path) -> Path:
     path = tmp_path / "day.csv"
-    day = SensingDay(interval_s=10, bursts_per_day=5, burst_s=600, night_share=1)
+    day = SensingDay(
+        interval_s=10, burst_interval_s=10, bursts_per_day=5, burst_s=600, night_share=1
+    )
     path.write_text(generate_trace(day, seed=0).to_csv())
     return path
 

@@ -106,11 +106,11 @@ def test_a_device_that_charges_for_ever_has_no_battery_days() -> None:
 
 
 def test_activity_raises_the_mode_for_events_and_lets_it_down_after_them() -> None:
-    # an hour of events of a day: found by 4.5 to 5.7 of 6 a minute; else 0.3 to 1.5 mistaken
+    # one in 10 s; just before it the last ones count for 4.2 a minute, if all are seen
     rule = Rule(mode="high", when=Conditions(activity_per_min=Threshold(above=3, until=2)))
     policy = ScalingPolicy(default="low", rules=(rule,), min_dwell_s=0, quiet_class="quiet")
     outcome = simulated(TRACE, policy)
-    # high for the 360 events but for the first minute or so, in which the rate rises
+    # high for the 360 events but for the first two minutes, in which the rate rises
     assert 360 - 12 <= 8640 * outcome.mode_shares["high"] <= 360
     assert outcome.event_accuracy == pytest.approx(0.95, abs=12 / 360 * 0.2)
     assert outcome.mode_changes_per_day <= 2

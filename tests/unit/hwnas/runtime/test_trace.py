@@ -78,7 +78,14 @@ def test_a_generated_trace_comes_back_from_its_file(tmp_path: Path) -> None:
 
 
 def test_bursts_are_as_many_and_as_long_as_asked_for_and_rarer_at_night() -> None:
-    day = SensingDay(interval_s=2.0, bursts_per_day=10, burst_s=30, night_share=0.2, days=200)
+    day = SensingDay(
+        interval_s=2.0,
+        burst_interval_s=2.0,
+        bursts_per_day=10,
+        burst_s=30,
+        night_share=0.2,
+        days=200,
+    )
     trace = generate_trace(day, seed=0)
     starts = np.flatnonzero(np.diff(trace.event.astype(int)) == 1) + 1
     # Poisson: 2000 +- 45; a burst shorter than an interval may fall between inferences, which
@@ -95,10 +102,20 @@ def test_bursts_are_as_many_and_as_long_as_asked_for_and_rarer_at_night() -> Non
     assert trace.time_s[np.argmax(trace.temperature_c[:43_200])] == 15 * 3600
 
 
+def test_inferences_are_closer_within_bursts_than_outside() -> None:
+    trace = generate_trace(SensingDay(interval_s=10.0, burst_interval_s=2.0), seed=0)
+    gaps_s = np.diff(trace.time_s)
+    within = trace.event[:-1] & trace.event[1:]
+    outside = ~trace.event[:-1] & ~trace.event[1:]
+    assert set(gaps_s[within]) == {2.0}
+    assert set(gaps_s[outside]) == {10.0}
+    assert gaps_s.max() == 10.0
+
+
 def test_a_seed_gives_one_trace() -> None:
-    first, again, other = (generate_trace(SensingDay(), seed).event for seed in (1, 1, 2))
-    np.testing.assert_array_equal(first, again)
-    assert (first != other).any()
+    first, again, other = (generate_trace(SensingDay(), seed).to_csv() for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
 
 
 @pytest.mark.parametrize(
@@ -107,7 +124,9 @@ def test_a_seed_gives_one_trace() -> None:
         {"interval_s": 0.0},
         {"interval_s": 4000.0},
         {"interval_s": 60.0, "days": 0.001},
-        {"interval_s": 1e-3},
+        {"interval_s": 1e-3, "burst_interval_s": 1e-3},
+        {"interval_s": 5.0, "burst_interval_s": 2.0},
+        {"interval_s": 5.0, "burst_interval_s": 10.0},
         {"bursts_per_day": -1.0},
         {"burst_s": float("nan")},
         {"night_share": 1.5},
