@@ -18,13 +18,13 @@ from hwnas.bundle_checks import Check, onnx_logits
 from hwnas.bundle_samples import BundleSamples, Logits, PointAnswers
 from hwnas.bundle_verification import verify_in_fresh_process
 from hwnas.bundle_writing import BundleWriter
+from hwnas.candidate_training import load_network
 from hwnas.config import ExperimentConfig, parse_config
 from hwnas.datasets import Dataset, RawSample, load_with_raw
 from hwnas.errors import UserError
 from hwnas.exit_shares import check_exit_shares
 from hwnas.front import Candidate
 from hwnas.measuring import failure_error, read_onnx
-from hwnas.plain_variants import load_deployed, plain_variants
 from hwnas.run_folder import RunFolder
 from hwnas.spaces import create_space
 from hwnas.target_checking import open_target
@@ -97,11 +97,7 @@ def export(run: Path, *, pick: str | None = None, out: Path | None = None) -> Ex
     candidates = _candidates(front)
     dataset, raw = load_with_raw(config.dataset, Path(manifest["base_dir"]))
     space = create_space(config.space, dataset.input_shape, len(dataset.class_names))
-    if folder.variants_json.exists():
-        variants = Variants.load(folder.variants_json)
-    else:
-        variants = plain_variants(folder, space, front["target"], candidates)
-    points = pick_points(variants, front, config, pick)
+    points = pick_points(Variants.load(folder.variants_json), front, config, pick)
     name = "operating-points" if pick is None else next(iter(points.values())).variant_id
     path = out or folder.path / "export" / name
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
@@ -210,12 +206,21 @@ class _Exporter:
 
     def _trained_logits(self, form: NetworkForm, x: NDArray[np.float32]) -> Logits | None:
         """Return what torch says of samples; none of quantized forms."""
+        from safetensors import SafetensorError
+
         from hwnas.training import predict_logits
 
         if form.precision != "float32":
             return None
-        candidate = self._candidates[form.arch_id]
-        network = load_deployed(self._run, self._space, candidate, form.checkpoint)
+        if form.arch_id not in self._candidates:
+            raise UserError(f"variants.json: {form.arch_id} is not in front.json. Search again.")
+        architecture = self._candidates[form.arch_id].architecture
+        # a name only, as for models
+        path = self._run.checkpoints / Path(form.checkpoint).name
+        try:
+            network = load_network(self._space, architecture, path)
+        except (OSError, SafetensorError, RuntimeError, ValueError) as error:
+            raise UserError(f"{path}: missing or damaged ({error}). Search again.") from None
         # a form without early exits has the last one's answers alone
         return predict_logits(network, x)[-len(form.models) :]
 
