@@ -16,6 +16,7 @@ import numpy as np
 from hwnas.accuracy_drop import accuracy_drop
 from hwnas.compressing import choose_teacher
 from hwnas.errors import UnreachableError
+from hwnas.exit_savings import exit_savings
 from hwnas.form_judging import FormJudge, JudgedVariant
 from hwnas.form_measuring import FormMeasuring
 from hwnas.front import Candidate, ParetoFront, meets
@@ -101,8 +102,8 @@ def _compared(
         for v, f, o in zip(variants, feasible, on_front, strict=True)
     ]
     marked.sort(key=lambda v: (not v.on_front, -v.metrics[_ACCURACY].value))
-    told = tuple(_with_outcome(attempt, marked) for attempt in attempts)
-    return Variants(tuple(marked), baseline.variant.variant_id, told)
+    told = [*exit_savings(marked), *(_with_outcome(attempt, marked) for attempt in attempts)]
+    return Variants(tuple(marked), baseline.variant.variant_id, tuple(told))
 
 
 def _with_outcome(attempt: Attempt, variants: Sequence[Variant]) -> Attempt:

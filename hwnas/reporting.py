@@ -20,9 +20,12 @@ from hwnas.energy_text import (
     present,
     qualifiers,
 )
+from hwnas.product_config import ProductConfig
+from hwnas.report_variants import variants_sections
 from hwnas.run_folder import RunFolder
 from hwnas.tables import agreement_cells, exit_text
 from hwnas.units import engineering, kibibytes, percent
+from hwnas.variants import Variants
 from targets import write_atomically
 
 Document = Mapping[str, Any]
@@ -67,16 +70,18 @@ def report(run: Path) -> Path:
     """
     folder = RunFolder(run)
     manifest, front = folder.manifest(), folder.front()
-    write_atomically(folder.report_html, render(manifest, front).encode())
+    variants = Variants.load(folder.variants_json)
+    write_atomically(folder.report_html, render(manifest, front, variants).encode())
     return folder.report_html
 
 
-def render(manifest: Document, front: Document) -> str:
+def render(manifest: Document, front: Document, variants: Variants) -> str:
     """Return the page.
 
     Args:
         manifest: Content of ``manifest.json``.
         front: Content of ``front.json``.
+        variants: Of its members.
     """
     from plotly.offline import get_plotlyjs
 
@@ -93,6 +98,7 @@ def render(manifest: Document, front: Document) -> str:
         ),
         page.section("Pareto front", _front_table(front), _front_note(front)),
         _finalists_section(front),
+        variants_sections(variants, _product(manifest)),
         _metrics_section("Energy of an inference", front, ENERGY_METRICS),
         _metrics_section("The whole product", front, PRODUCT_METRICS, _PRODUCT_NOTE),
         '<div class="columns">',
@@ -113,6 +119,11 @@ def render(manifest: Document, front: Document) -> str:
         f"<script>{get_plotlyjs()}</script></head><body><main>"
         f"<h1>{page.text(title)}</h1>{_summary(front)}{''.join(sections)}</main></body></html>"
     )
+
+
+def _product(manifest: Document) -> ProductConfig | None:
+    described = manifest["config"].get("product")
+    return None if described is None else ProductConfig.model_validate(described)
 
 
 def _summary(front: Document) -> str:

@@ -20,9 +20,12 @@ from rich.console import Console
 from rich.table import Table
 
 from hwnas.errors import UserError
+from hwnas.exit_policy import ExitPolicy
+from hwnas.front import Metric
 from hwnas.report_figures import hypervolume_figure, pareto_figure, prediction_figure
 from hwnas.reporting import render, report
 from hwnas.tables import calibration_table, front_table, measurement_table
+from hwnas.variants import Attempt, NetworkForm, Variant, Variants
 
 HOSTILE = "<script>alert(1)</script>"
 INJECTIONS = [HOSTILE, '"><img src=x onerror=alert(1)>', "</script><b>", "'&lt;", "</pre><h1>"]
@@ -62,6 +65,26 @@ def candidate(number: int, accuracy: float, latency_s: float, *, on_front: bool)
             "macs": metric(123456.0, None),
         },
     }
+
+
+def variants(text: str = "") -> Variants:
+    """A baseline without exits, a variant of it on the front, and what was tried."""
+    metrics = {
+        "accuracy": Metric(0.9, "measured", 0.85, 0.94, seeds=3),
+        "validation_accuracy": Metric(0.91, "measured", 0.86, 0.95),
+        "latency_s": Metric(2e-3, "measured"),
+        "energy_j": Metric(4e-3, "modelled", 2e-3, 8e-3),
+        "flash_bytes": Metric(65536.0, "measured"),
+    }
+    whole = NetworkForm("0123456789abcdef", "plain", "float32", "a", ("a",), has_exits=False)
+    exits = NetworkForm("0123456789abcdef", "plain", "int8", "b", ("b", "c"))
+    faster = {**metrics, "latency_s": Metric(5e-4, "measured")}
+    both = (
+        Variant(exits, ExitPolicy((0.5,)), (0.75, 0.25), "host" + text, faster, on_front=True),
+        Variant(whole, ExitPolicy(()), (1.0,), "host", metrics),
+    )
+    tried = Attempt("0123456789abcdef", "int8" + text, True, "loses nothing" + text)
+    return Variants(both, both[1].variant_id, (tried,))
 
 
 def agreement(mape: float) -> Document:
@@ -165,7 +188,7 @@ def poisoned(document: Any, text: str) -> Any:
 
 @pytest.mark.parametrize("text", INJECTIONS)
 def test_nothing_from_a_run_becomes_markup(front: Document, manifest: Document, text: str) -> None:
-    clean = Tags(without_library(render(manifest, compared(front)))).tags
+    clean = Tags(without_library(render(manifest, compared(front), variants()))).tags
     manifest["config"] = poisoned(manifest["config"], text) | {text: text}
     manifest["environment"] = poisoned(manifest["environment"], text)
     hostile = poisoned(front, text)
@@ -173,7 +196,7 @@ def test_nothing_from_a_run_becomes_markup(front: Document, manifest: Document, 
     hostile["constraints"] = front["constraints"] + [
         {"name": text, "bound": 1.0, "shown_per_si": 1.0}
     ]
-    page = without_library(render(manifest, hostile))
+    page = without_library(render(manifest, hostile, variants(text)))
     assert [tag for tag, _ in Tags(page).tags] == [tag for tag, _ in clean]
     assert not any(name.startswith("on") for _, attrs in Tags(page).tags for name in attrs)
     assert "<script>alert" not in page
@@ -181,7 +204,7 @@ def test_nothing_from_a_run_becomes_markup(front: Document, manifest: Document, 
 
 
 def test_the_page_loads_nothing_from_elsewhere(front: Document, manifest: Document) -> None:
-    page = without_library(render(manifest, front))
+    page = without_library(render(manifest, front, variants()))
     for tag, attributes in Tags(page).tags:
         assert "src" not in attributes, tag
         assert "href" not in attributes, tag
@@ -192,7 +215,7 @@ def test_the_page_loads_nothing_from_elsewhere(front: Document, manifest: Docume
 def test_the_table_shows_members_with_interval_provenance_and_units(
     front: Document, manifest: Document
 ) -> None:
-    page = without_library(render(manifest, front))
+    page = without_library(render(manifest, front, variants()))
     (row,) = re.findall(r"<tr><td>arch0{11}7</td>.*?</tr>", page)
     cells = re.findall(r"<td>(.*?)</td>", row)
     assert cells == [
@@ -234,7 +257,7 @@ def compared(front: Document) -> Document:
 def test_ties_are_told_by_letters_and_the_rest_by_probabilities(
     front: Document, manifest: Document
 ) -> None:
-    page = without_library(render(manifest, compared(front)))
+    page = without_library(render(manifest, compared(front), variants()))
     _, section = page.split("<h2>How sure the accuracies are</h2>")
     rows = [
         re.findall(r"<td>(.*?)</td>", row)
@@ -254,16 +277,30 @@ def test_ties_are_told_by_letters_and_the_rest_by_probabilities(
     assert "not shown to differ in test accuracy" in unwrapped(terminal)
 
 
+def test_variants_stand_beside_the_baseline_and_what_was_tried_is_told(
+    front: Document, manifest: Document
+) -> None:
+    page = without_library(render(manifest, front, variants()))
+    _, section = page.split("<h2>Variants</h2>")
+    first, second = re.findall(r"<tr>(<td>0123.*?)</tr>", section.split("</section>")[0])
+    assert "0123456789abcdef-float32-static-host-t0" in first
+    cells = re.findall(r"<td>(.*?)</td>", second)
+    assert cells[0] == "0123456789abcdef-int8-host-t0"
+    assert "75/25 %" in cells
+    assert any("500 µs" in cell for cell in cells)
+    assert "<td>int8</td><td>yes</td><td>loses nothing</td>" in page
+
+
 def test_a_run_without_finalists_has_no_section_of_them(
     front: Document, manifest: Document
 ) -> None:
-    assert "How sure the accuracies are" not in without_library(render(manifest, front))
+    assert "How sure the accuracies are" not in without_library(render(manifest, front, variants()))
 
 
 def test_the_page_tells_counts_limits_calibration_and_settings(
     front: Document, manifest: Document
 ) -> None:
-    page = without_library(render(manifest, front))
+    page = without_library(render(manifest, front, variants()))
     assert "8 architectures trained, 1 stopped early, 2 rejected by limits" in page
     assert "3 on the front; hypervolume 0.4321. Limits: max_latency_ms 2." in page
     assert "3.1%" in page  # of the predictor
@@ -279,7 +316,7 @@ def test_a_run_without_held_out_architectures_or_limits_says_so(
     del front["calibration"]["held_out"]
     front["front_prediction"] = None
     front["constraints"] = []
-    page = without_library(render(manifest, front))
+    page = without_library(render(manifest, front, variants()))
     assert "No held-out architectures were measured." in page
     assert "Limits: none." in page
 
@@ -289,12 +326,12 @@ def test_a_run_that_does_not_optimize_accuracy_can_still_be_reported(
 ) -> None:
     for evaluation in front["evaluations"]:
         del evaluation["values"]["validation_accuracy"]
-    assert "arch000000000007" in render(manifest, front)
+    assert "arch000000000007" in render(manifest, front, variants())
 
 
 def test_an_empty_front_can_still_be_reported(front: Document, manifest: Document) -> None:
     front["candidates"] = [candidate(0, 0.7, 1e-4, on_front=False)]
-    assert "0 on the front" in render(manifest, front)
+    assert "0 on the front" in render(manifest, front, variants())
 
 
 def test_the_pareto_figure_holds_every_candidate_in_the_unit_of_its_axis(front: Document) -> None:
@@ -385,7 +422,7 @@ def test_a_front_without_a_meter_says_that_its_energies_are_modelled(
     front: Document, manifest: Document
 ) -> None:
     assert "energy: modelled, no power meter, gross." in unwrapped(text_of(front_table(front)))
-    page = render(manifest, front)
+    page = render(manifest, front, variants())
     assert "Energy: modelled, no power meter, gross." in page
     assert "†" not in without_library(page) + text_of(front_table(front))
 
@@ -394,7 +431,7 @@ def test_a_front_of_measured_energies_says_so(front: Document, manifest: Documen
     for member in front["candidates"]:
         measured_energy(member)
     front["calibration"]["energies"] = "measured"
-    text, page = text_of(front_table(front)), without_library(render(manifest, front))
+    text, page = text_of(front_table(front)), without_library(render(manifest, front, variants()))
     assert "energy: measured by power meters, gross." in unwrapped(text)
     assert "modelled" not in text
     assert "Energy: measured by power meters, gross." in page
@@ -410,7 +447,7 @@ def test_on_a_front_of_both_kinds_every_energy_that_was_not_measured_is_marked(
     front: Document, manifest: Document
 ) -> None:
     measured_energy(front["candidates"][0])
-    text, page = text_of(front_table(front)), without_library(render(manifest, front))
+    text, page = text_of(front_table(front)), without_library(render(manifest, front, variants()))
     rows = {line.split("│")[1].strip(): line for line in text.splitlines() if "│ arch0" in line}
     assert "†" not in rows["arch000000000007"]
     assert "†" in rows["arch000000000003"]
@@ -447,7 +484,7 @@ def test_a_product_has_columns_and_a_section_of_its_own(
 ) -> None:
     for member in front["candidates"]:
         with_product(member)
-    text, page = text_of(front_table(front)), without_library(render(manifest, front))
+    text, page = text_of(front_table(front)), without_library(render(manifest, front, variants()))
     assert "19.46 d" in text
     assert "1.14 mW" in text
     assert "<h2>The whole product</h2>" in page
@@ -461,7 +498,7 @@ def test_a_product_has_columns_and_a_section_of_its_own(
 
 
 def test_a_run_without_a_product_has_no_section_for_it(front: Document, manifest: Document) -> None:
-    assert "whole product" not in without_library(render(manifest, front))
+    assert "whole product" not in without_library(render(manifest, front, variants()))
 
 
 def test_a_measurement_shows_why_net_energy_was_refused_and_what_the_meter_includes() -> None:
@@ -491,6 +528,7 @@ def write_run(folder: Path, manifest: Document, front: Document) -> Path:
     folder.mkdir()
     (folder / "manifest.json").write_text(json.dumps(manifest))
     (folder / "front.json").write_text(json.dumps(front))
+    variants().save(folder / "variants.json")
     return folder
 
 
@@ -499,7 +537,7 @@ def test_the_report_is_one_file_in_the_run_folder(
 ) -> None:
     run = write_run(tmp_path / "quick", manifest, front)
     assert report(run) == run / "report.html"
-    assert (run / "report.html").read_text() == render(manifest, front)
+    assert (run / "report.html").read_text() == render(manifest, front, variants())
 
 
 def test_a_folder_without_a_run_is_refused_in_one_line(tmp_path: Path) -> None:

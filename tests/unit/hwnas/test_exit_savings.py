@@ -1,0 +1,36 @@
+"""What early exits save, in a sentence, with numbers worked by hand."""
+
+import pytest
+
+from hwnas.exit_policy import ExitPolicy
+from hwnas.exit_savings import exit_savings
+from hwnas.front import Metric
+from hwnas.variants import NetworkForm, Variant
+
+
+def variant(latency_s: float, shares: tuple[float, ...], index: int = 0) -> Variant:
+    has_exits = len(shares) > 1
+    form = NetworkForm("a1", "plain", "float32", "c", ("m",) * len(shares), has_exits=has_exits)
+    metrics = {"latency_s": Metric(latency_s, "measured"), "accuracy": Metric(0.9, "measured")}
+    thresholds = (0.5,) * (len(shares) - 1)
+    return Variant(form, ExitPolicy(thresholds), shares, "host", metrics, policy_index=index)
+
+
+def test_what_exits_save_is_told_of_the_policy_that_costs_least_accuracy() -> None:
+    variants = [variant(3e-6, (0.6, 0.4)), variant(1e-6, (0.9, 0.1), 1), variant(4e-6, (1.0,))]
+    (told,) = exit_savings(variants)
+    assert (told.arch_id, told.what, told.kept) == ("a1", "early exits", True)
+    assert told.figures["latency_saved"] == pytest.approx(0.25)
+    assert told.outcome.startswith("saves 25% of the latency: 60% of the samples leave early")
+
+
+def test_exits_whose_heads_cost_more_than_they_save_are_said_to_save_nothing() -> None:
+    (told,) = exit_savings([variant(5e-6, (0.1, 0.9)), variant(4e-6, (1.0,))])
+    assert not told.kept
+    assert told.outcome.startswith("saves nothing: 10% of the samples leave early")
+    assert "5.00 µs, 4.00 µs without exits" in told.outcome
+
+
+def test_a_network_that_was_measured_in_one_form_alone_is_left_out() -> None:
+    assert exit_savings([variant(5e-6, (0.1, 0.9))]) == []
+    assert exit_savings([variant(5e-6, (1.0,))]) == []
