@@ -130,6 +130,7 @@ class Governor:
             return 0
         if self._meter is not None:
             metered_j = self._meter()
-            self._budget.spend(metered_j - self._metered_j)
+            # a meter that started anew gives nothing back
+            self._budget.spend(max(0.0, metered_j - self._metered_j))
             self._metered_j = metered_j
         return self._budget.dearest_allowed(now_s, len(self._by_energy))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -145,7 +145,7 @@ class ScalingPolicy(_Section):
 
 
 def load_policy(
-    path: Path, energies_j: dict[str, float], class_names: Sequence[str]
+    path: Path, energies_j: Mapping[str, float], class_names: Sequence[str]
 ) -> ScalingPolicy:
     """Read a policy and check it against the bundle that it is to rule.
 
@@ -177,7 +177,7 @@ def _refuse_name(path: Path, where: str, name: str, known: Sequence[str]) -> Non
     )
 
 
-def _refuse_stuck(path: Path, policy: ScalingPolicy, energies_j: dict[str, float]) -> None:
+def _refuse_stuck(path: Path, policy: ScalingPolicy, energies_j: Mapping[str, float]) -> None:
     reachable = reachable_modes(
         [rule.when.triggers for rule in policy.rules],
         [rule.mode for rule in policy.rules],
@@ -197,8 +197,9 @@ def _refuse_stuck(path: Path, policy: ScalingPolicy, energies_j: dict[str, float
 def default_policy(points: Sequence[str]) -> ScalingPolicy:
     """Return the policy that a bundle gets when it is exported.
 
-    Cheapest on a low battery or when hot, dearest while charging or when answers are
-    doubtful; else the one in between, or the cheapest where there are two.
+    Cheapest when hot or on a low battery, dearest while charging, else the one in between, or
+    the dearest where there are two. Activity and confidence are left to who knows the product:
+    what is busy or doubtful is not the same in any two.
 
     Args:
         points: Operating points from the dearest to the cheapest.
@@ -212,11 +213,10 @@ def default_policy(points: Sequence[str]) -> ScalingPolicy:
     if len(points) == 1:
         return ScalingPolicy(default=high)
     return ScalingPolicy(
-        default=points[len(points) // 2],
+        default=points[(len(points) - 1) // 2],
         rules=(
             Rule(mode=low, when=Conditions(temperature_c=Threshold(above=70, until=60))),
             Rule(mode=high, when=Conditions(charging=True)),
             Rule(mode=low, when=Conditions(battery_level=Threshold(below=0.2, until=0.25))),
-            Rule(mode=high, when=Conditions(confidence=Threshold(below=0.6, until=0.75))),
         ),
     )

@@ -79,7 +79,7 @@ class Runtime:
             device: As it is now; rules on what it does not know do not hold.
 
         Raises:
-            ValueError: If the shape is not the bundle's.
+            ValueError: If the shape is not the bundle's, or a value is no finite number.
         """
         sample = self._sample(x)
         mode = self.decide(device)
@@ -126,10 +126,12 @@ class Runtime:
 
     def _sample(self, x: ArrayLike) -> NDArray[np.float32]:
         sample = np.ascontiguousarray(x, dtype=np.float32)
-        if sample.shape == self._shape:
-            return sample
-        if (1, *sample.shape) != self._shape:
+        if sample.shape == self._shape[1:]:
+            sample = sample[np.newaxis]
+        if sample.shape != self._shape:
             raise ValueError(
                 f"x: wanted shape {self._shape}, or {self._shape[1:]}. Got {sample.shape}."
             )
-        return sample.reshape(self._shape)
+        if not np.isfinite(sample).all():
+            raise ValueError("x: wanted finite numbers. Got NaN or infinity: check the sensor.")
+        return sample

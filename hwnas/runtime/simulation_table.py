@@ -43,8 +43,8 @@ def simulation_notes(simulation: Simulation) -> list[str]:
     """Return what belongs below the table."""
     whose = "network" if simulation.policy.average_power_w is None else "product"
     notes = [
-        _compared("At equal energy", simulation.at_equal_energy, whose, "takes so little energy"),
-        _compared("At equal accuracy", simulation.at_equal_accuracy, whose, "is so accurate"),
+        _compared("At no more energy than the policy's", simulation.at_equal_energy, whose),
+        _compared("At no less accuracy than the policy's", simulation.at_equal_accuracy, whose),
         "Energies and times of operating points: " + ", ".join(sorted(simulation.provenances)),
     ]
     if simulation.ran_samples:
@@ -57,11 +57,11 @@ def simulation_notes(simulation: Simulation) -> list[str]:
     return notes
 
 
-def _compared(when: str, found: Comparison | None, whose: str, what: str) -> str:
+def _compared(limit: str, found: Comparison | None, whose: str) -> str:
     if found is None:
-        return f"{when}: no single model {what} as the policy"
+        return f"{limit} there is no single model"
     gain, more = 100 * found.accuracy_gain, -100 * found.energy_saved
     return (
-        f"{when}: beside {found.single}, the best single model, the policy has {gain:+.2f} points "
-        f"of accuracy and takes {more:+.1f} % of the {whose}'s energy"
+        f"{limit}, the best single model is {found.single}: beside it, the policy has {gain:+.2f} "
+        f"points of accuracy and takes {more:+.1f} % of the {whose}'s energy"
     )

@@ -130,6 +130,17 @@ def test_no_stretch_of_time_takes_more_than_its_budget_and_the_bucket(
     assert np.max(excess - before) <= bucket_j + max(energies_j.values()) + 1e-6
 
 
+def test_a_meter_that_starts_anew_gives_nothing_back() -> None:
+    readings = iter([50.0, 55.0, 0.0, 1.0])
+    governor = Governor(policy(budget=3600.0), ENERGIES_J, meter=lambda: next(readings))
+    levels = []
+    for _ in range(3):
+        governor.decide(0.0, Signals())
+        levels.append(governor.budget_level)
+    # of 600 J
+    assert levels == pytest.approx([595 / 600, 595 / 600, 594 / 600])
+
+
 def test_an_unused_budget_saves_no_more_than_the_bucket() -> None:
     budget = EnergyBudget(3600.0)
     budget.spend(300.0)

@@ -39,6 +39,12 @@ def test_the_policy_that_export_writes_passes_the_check_of_its_own_bundle(
     assert loaded(tmp_path, policy.to_yaml(), energies) == policy
 
 
+def test_the_policy_of_the_documentation_is_sound(tmp_path: Path) -> None:
+    page = Path(__file__).parents[4] / "docs" / "runtime.md"
+    text = page.read_text(encoding="utf-8").split("```yaml\n")[1].split("```")[0]
+    assert loaded(tmp_path, text).quiet_class == "silence"
+
+
 RULE = "default: high\nrules:\n- mode: low\n  when: "
 
 

@@ -108,6 +108,14 @@ def test_an_input_of_another_shape_is_refused(bundle: TinyBundle) -> None:
         Runtime(bundle.path).infer(np.zeros((2, 2)))
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_an_input_that_is_no_number_is_refused(bundle: TinyBundle, value: float) -> None:
+    x = bundle.x[0].copy()
+    x[0, 1, 1] = value
+    with pytest.raises(ValueError, match="wanted finite numbers"):
+        Runtime(bundle.path).infer(x)
+
+
 def test_a_wrong_policy_or_bundle_is_refused(bundle: TinyBundle, policy: Path) -> None:
     policy.write_text(BATTERY_RULE.replace("mode: low", "mode: lwo"))
     with pytest.raises(UserError, match="Did you mean 'low'"):

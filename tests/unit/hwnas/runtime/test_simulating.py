@@ -170,5 +170,5 @@ def test_tables_and_json_say_that_all_is_predicted(
     assert "Predicted" in text
     assert f"{document['policy']['battery_days']:.1f} days" in text
     notes = simulation_notes(result)
-    assert notes[0].startswith("At equal energy: beside low, the best single model")
-    assert notes[1].startswith("At equal accuracy: beside high")
+    assert notes[0].startswith("At no more energy than the policy's, the best single model is low")
+    assert "accuracy than the policy's, the best single model is high" in notes[1]
