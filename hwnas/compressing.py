@@ -20,9 +20,12 @@ from hwnas.front import Candidate, ParetoFront
 from hwnas.retraining import finalist_outcomes, train_and_keep
 from hwnas.search_context import SearchContext
 from hwnas.training_pool import TrainingPool
+from search_spaces import Architecture
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from hwnas.pruning import PrunedNetwork
 
 
 @dataclass(frozen=True)
@@ -115,43 +118,27 @@ def prune_member(
         Renda, Frankle & Carbin (2020), Comparing Rewinding and Fine-tuning in Neural Network
         Pruning, Sec. 3 (learning rate rewinding). arXiv:2003.02389
     """
-    from hwnas.pruning import prune, prune_to_latency
+    from hwnas.pruning import prune_to_latency
 
-    architecture, shape = member.architecture, context.space.input_shape
-    arch_id = architecture.arch_id
+    architecture, space = member.architecture, context.space
     trained = {
-        seed: context.run.checkpoint(arch_id, seed) for seed in finalist_outcomes(context, arch_id)
+        seed: context.run.checkpoint(architecture.arch_id, seed)
+        for seed in finalist_outcomes(context, architecture.arch_id)
     }
     if not trained:
         return CompressedMember({}, {}, {})
-    first = load_network(context.space, architecture, next(iter(trained.values())))
+    first = load_network(space, architecture, next(iter(trained.values())))
     whole_s = sum(_stage_latency_s(context, first))
     found = prune_to_latency(
         first,
-        shape,
+        space.input_shape,
         lambda network: sum(_stage_latency_s(context, network)),
         settings.latency_share * whole_s,
         settings.channel_multiple,
     )
-    costs = _stage_latency_s(context, found.network)
     with TemporaryDirectory() as folder:
-        tasks = []
-        for seed, path in trained.items():
-            network = load_network(context.space, architecture, path)
-            start = Path(folder) / path.name
-            write_weights(prune(network, shape, found.ratio, settings.channel_multiple), start)
-            tasks.append(
-                TrainingTask(
-                    architecture=architecture,
-                    seed=seed,
-                    stage_costs=costs,
-                    checkpoint=context.run.checkpoint(f"{arch_id}-pruned", seed),
-                    judge_on_test=True,
-                    start=start,
-                    epochs=settings.epochs,
-                )
-            )
-        title = f"Training {arch_id} after pruning"
+        tasks = _tasks_after_pruning(context, architecture, trained, found, settings, Path(folder))
+        title = f"Training {architecture.arch_id} after pruning"
         outcomes = train_and_keep(context, trainers, tasks, title)
     figures = {
         "pruning_ratio": found.ratio,
@@ -160,6 +147,39 @@ def prune_member(
         "predicted_latency_after_s": found.latency_s,
     }
     return _compressed(tasks, outcomes, figures)
+
+
+def _tasks_after_pruning(
+    context: SearchContext,
+    architecture: Architecture,
+    trained: Mapping[int, Path],
+    found: PrunedNetwork,
+    settings: PruningConfig,
+    folder: Path,
+) -> list[TrainingTask]:
+    """Prune the network of every seed, its weights written into a folder to be trained on."""
+    from hwnas.pruning import prune
+
+    costs = _stage_latency_s(context, found.network)
+    # another ratio, as of predictors fitted anew, makes other networks
+    name = f"{architecture.arch_id}-pruned-{1000 * found.ratio:.0f}"
+    tasks = []
+    for seed, path in trained.items():
+        network = load_network(context.space, architecture, path)
+        shape, multiple = context.space.input_shape, settings.channel_multiple
+        write_weights(prune(network, shape, found.ratio, multiple), folder / path.name)
+        tasks.append(
+            TrainingTask(
+                architecture=architecture,
+                seed=seed,
+                stage_costs=costs,
+                checkpoint=context.run.checkpoint(name, seed),
+                judge_on_test=True,
+                start=folder / path.name,
+                epochs=settings.epochs,
+            )
+        )
+    return tasks
 
 
 def _compressed(
