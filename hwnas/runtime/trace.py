@@ -74,7 +74,8 @@ def read_trace(path: Path) -> Trace:
             such value, times that do not ascend, or more than an hour without a row.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        # spreadsheets begin UTF-8 with a byte order mark
+        with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.reader(file, strict=True)
             header = next(rows, [])
             _check_header(path, header)

@@ -130,6 +130,27 @@ def test_no_stretch_of_time_takes_more_than_its_budget_and_the_bucket(
     assert np.max(excess - before) <= bucket_j + max(energies_j.values()) + 1e-6
 
 
+def test_a_budget_overrules_the_rules_and_says_so() -> None:
+    governor = Governor(policy(CHARGING, budget=3600.0), ENERGIES_J)
+    governor.decide(0.0, Signals(charging=1.0))
+    # 100 of 600 J are left: a third allows the middle one, less only the cheapest
+    governor.spend(500.0)
+    change = governor.decide(0.0, Signals(charging=1.0))
+    assert change is not None
+    assert (change.before, change.after, change.reason, change.rule) == (
+        "high",
+        "low",
+        "energy_budget",
+        None,
+    )
+
+
+def test_a_budget_leaves_cheaper_modes_that_rules_ask_for() -> None:
+    governor = Governor(policy(BATTERY, budget=3600.0), ENERGIES_J)
+    governor.spend(300.0)
+    assert modes(governor, [Signals(battery_level=0.1)]) == ["low"]
+
+
 def test_a_meter_that_starts_anew_gives_nothing_back() -> None:
     readings = iter([50.0, 55.0, 0.0, 1.0])
     governor = Governor(policy(budget=3600.0), ENERGIES_J, meter=lambda: next(readings))

@@ -252,6 +252,23 @@ def test_prometheus_metrics_count_answers_energy_and_changes(
     assert found['hwnas_mode_changes_total before="high",after="low",reason="rule"'] == 1
 
 
+def test_a_wrong_policy_is_found_before_any_network_is_loaded(
+    bundle: TinyBundle, policy: Path
+) -> None:
+    policy.write_text("default: medium")
+    code = (
+        "import sys; from pathlib import Path; from hwnas.runtime import Runtime\n"
+        "try: Runtime(Path(sys.argv[1]), policy=Path(sys.argv[2]))\n"
+        "except ValueError as error: print(error)\n"
+        "sys.exit('onnxruntime' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, bundle.path, policy], capture_output=True, text=True
+    )
+    assert "default: unknown 'medium'" in done.stdout
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_importing_the_runtime_loads_nothing_heavy() -> None:
     code = (
         "import sys, hwnas.runtime.runner, hwnas.runtime.metrics\n"

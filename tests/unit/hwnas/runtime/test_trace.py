@@ -33,6 +33,12 @@ def test_a_trace_is_read_column_by_column(tmp_path: Path) -> None:
     assert trace.duration_s == 22.5
 
 
+def test_the_byte_order_mark_of_a_spreadsheet_is_no_part_of_a_column(tmp_path: Path) -> None:
+    path = tmp_path / "trace.csv"
+    path.write_bytes(b"\xef\xbb\xbftime_s,event\r\n0,0\r\n5,1\r\n")
+    assert read_trace(path).event.tolist() == [False, True]
+
+
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
