@@ -17,7 +17,7 @@ from hwnas.samplers.objective_models import LearnedObjective, ObjectiveModel, Pr
 
 Array = NDArray[np.float64]
 
-_LARGEST_TRAINING_SET = 500
+_LARGEST_TRAINING_SET = 400
 
 
 @dataclass(frozen=True)

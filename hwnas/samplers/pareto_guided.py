@@ -120,14 +120,14 @@ class ParetoGuidedSampler(BaseSampler):
         trials = study.get_trials(deepcopy=False)
         guide = self._guided(study)
         start, size = self._block_of(trial.number)
-        # matrices are small: threads cost more than they give
-        with threadpool_limits(limits=1, user_api="blas"):
-            if start != self._block_start:
-                history = self._history(trials, start, len(study.directions))
-                rng = np.random.default_rng([self._seed, start])
+        if start != self._block_start:
+            history = self._history(trials, start, len(study.directions))
+            rng = np.random.default_rng([self._seed, start])
+            # matrices are small: threads cost more than they give
+            with threadpool_limits(limits=1, user_api="blas"):
                 self._block, self._block_start = guide.propose(history, size, rng), start
-                self._since = {}
-            row = self._free_row(guide, trials, trial.number, size)
+            self._since = {}
+        row = self._free_row(guide, trials, trial.number, size)
         return self._grid.parameters(row.tolist())
 
     def sample_independent(
