@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -16,6 +18,7 @@ from hwnas.dataset_config import DigitsSource
 from hwnas.datasets import Dataset, load_dataset
 from hwnas.quantization import quantize_stages
 from hwnas.quantization_aware import (
+    _rounded,
     _RoundedWeight,
     fake_quantization,
     fine_tune_quantization_aware,
@@ -115,6 +118,22 @@ def test_weights_take_255_values_of_equal_distance() -> None:
         assert integers.abs().max() == 127
         # ties of float32 may be rounded either way
         assert (row - original).abs().max() <= 0.5001 * step
+
+
+@given(st.lists(st.integers(-(10**6), 10**6).map(lambda i: i / 1000), min_size=1, max_size=50))
+def test_activations_take_256_values_over_their_range_and_zero_is_one_of_them(
+    values: list[float],
+) -> None:
+    x = np.array([*values, 0], dtype=np.float32)
+    rounded = _rounded(torch.from_numpy(x)).numpy()
+    step = float(x.max() - x.min()) / 255
+    assert rounded[-1] == 0
+    # half a step, another half where the place of zero was rounded, and float32's own error
+    assert np.abs(rounded - x).max() <= 1.01 * step
+    if step > 0:
+        integers = rounded / step
+        np.testing.assert_allclose(integers, np.rint(integers), atol=0.01)
+        assert np.rint(integers).max() - np.rint(integers).min() <= 255
 
 
 def test_gradients_pass_the_rounding() -> None:
