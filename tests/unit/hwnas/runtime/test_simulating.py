@@ -12,10 +12,12 @@ from rich.console import Console
 
 from hwnas.errors import UserError
 from hwnas.exit_policy import ExitPolicy
+from hwnas.front import Metric
 from hwnas.product_config import ProductConfig
 from hwnas.runtime.simulating import simulate
 from hwnas.runtime.simulation_table import simulation_notes, simulation_table
 from hwnas.runtime.trace_generator import SensingDay, generate_trace
+from hwnas.variants import NetworkForm, Variant, Variants
 from tests.unit.hwnas.tiny_bundle import TinyBundle
 
 ACCURACY, ENERGY_J, LATENCY_S = "accuracy", "energy_j", "latency_s"
@@ -172,3 +174,39 @@ def test_tables_and_json_say_that_all_is_predicted(
     notes = simulation_notes(result)
     assert notes[0].startswith("At no more energy than the policy's, the best single model is low")
     assert "accuracy than the policy's, the best single model is high" in notes[1]
+
+
+def variant(index: int, accuracy: float, energy_j: float, *, on_front: bool) -> Variant:
+    form = NetworkForm("net", "plain", "float32", "net.safetensors", ("net.onnx",))
+    metrics = {
+        "accuracy": Metric(accuracy, "measured"),
+        "energy_j": Metric(energy_j, "modelled"),
+        "latency_s": Metric(1e-3, "measured"),
+    }
+    return Variant(
+        form, ExitPolicy(()), (1.0,), "host", metrics, on_front=on_front, policy_index=index
+    )
+
+
+def test_the_front_of_a_run_joins_the_single_models(
+    bundle: TinyBundle, trace: Path, tmp_path: Path
+) -> None:
+    # cheaper and better than the bundle's first operating point, 0.98 at 0.9 mJ
+    better = variant(0, 0.99, 0.8e-3, on_front=True)
+    beaten = variant(1, 0.99, 0.7e-3, on_front=False)
+    file = tmp_path / "variants.json"
+    Variants((better, beaten), better.variant_id).save(file)
+    result = simulate(bundle.path, trace, variants=file)
+    assert list(result.fixed) == ["high", "low", "balanced", better.variant_id]
+    for comparison in (result.at_equal_energy, result.at_equal_accuracy):
+        assert comparison is not None
+        assert comparison.single == better.variant_id
+        assert comparison.accuracy_gain == pytest.approx(-0.01)
+        assert comparison.energy_saved == pytest.approx(1 - 0.9 / 0.8)
+
+
+def test_variants_cannot_be_run_as_they_are_not_in_the_bundle(
+    bundle: TinyBundle, trace: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match="--run: not with --variants"):
+        simulate(bundle.path, trace, variants=tmp_path / "variants.json", run=True)
