@@ -35,6 +35,9 @@ class DeploymentConfig(BaseModel):
     fine_tune_epochs: Annotated[int, Field(ge=0)] = Field(
         4, description="of the training for int8; none where 0"
     )
+    every_clock: bool = Field(
+        False, description="measure variants at every operating point of the device, too"
+    )
     distillation: DistillationConfig | None = Field(
         None, description="train members again by the most accurate one"
     )

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from hwnas.device_points import AtPoint, measure_at_points
 from hwnas.finalists import front_timing
 from hwnas.search_context import SearchContext
 from hwnas.target_checking import open_target
-from latency_predictors import MeasuredArchitecture, measure_stages
+from latency_predictors import Graph, MeasuredArchitecture, measure_stages
 from search_spaces import Architecture, workloads_from_onnx
 from targets import Failure, Target
 
@@ -68,5 +69,42 @@ class FormMeasuring:
         )
         if isinstance(found, Failure):
             return found
-        graphs = tuple(workloads_from_onnx(model) for model in float_models)
-        return MeasuredArchitecture(architecture, graphs, found)
+        return MeasuredArchitecture(architecture, _graphs(float_models), found)
+
+    def measure_at_points(
+        self,
+        measured: MeasuredArchitecture,
+        models: Sequence[onnx.ModelProto],
+        float_models: Sequence[onnx.ModelProto],
+        target: Target,
+    ) -> list[tuple[AtPoint, MeasuredArchitecture]]:
+        """Measure a network's stages again at every operating point, where that is asked for.
+
+        Args:
+            measured: The same network with the device as its target describes it.
+            models: One per stage, to measure.
+            float_models: The same in float32.
+            target: Where to measure.
+
+        Returns:
+            Points, refused ones too, each with what was measured at it.
+        """
+        config = self._context.config
+        if not config.deployment.every_clock:
+            return []
+        found = measure_at_points(
+            target.spec,
+            measured.measurements[0].device_state,
+            models,
+            config=front_timing(self._context.constraints),
+            energy=config.energy_measurement.for_target(config.seed),
+        )
+        graphs = _graphs(float_models)
+        return [
+            (at, MeasuredArchitecture(measured.architecture, graphs, at.measurements))
+            for at in found
+        ]
+
+
+def _graphs(models: Sequence[onnx.ModelProto]) -> tuple[Graph, ...]:
+    return tuple(workloads_from_onnx(model) for model in models)

@@ -54,13 +54,24 @@ class MemberSteps:
     Args:
         context: The search.
         member: Trained, with several seeds where it is a finalist.
+        teacher: Front member that it may learn from; ``None`` if it is the best itself.
         measuring: Measures forms on the device.
+        trainers: Train what is distilled or pruned.
     """
 
-    def __init__(self, context: SearchContext, member: Candidate, measuring: FormMeasuring) -> None:
+    def __init__(
+        self,
+        context: SearchContext,
+        member: Candidate,
+        teacher: Candidate | None,
+        measuring: FormMeasuring,
+        trainers: TrainingPool,
+    ) -> None:
         self._context = context
         self._member = member
+        self._teacher = teacher
         self._measuring = measuring
+        self._trainers = trainers
 
     def __iter__(self) -> Iterator[Step]:
         has_exits = len(self._member.deployment.exit_shares) > 1
@@ -185,4 +196,13 @@ class MemberSteps:
             write_atomically(
                 self._context.run.variants / name, model.SerializeToString(deterministic=True)
             )
-        return Found((MeasuredForm(form, answers, measured, target.spec),))
+        forms = [MeasuredForm(form, answers, measured, target.spec)]
+        attempts = []
+        for at, there in self._measuring.measure_at_points(measured, models, float_models, target):
+            name = at.point.name
+            if at.refused is None:
+                forms.append(MeasuredForm(form, answers, there, at.spec, name))
+            else:
+                what = f"{form.network_id} at {name}"
+                attempts.append(Attempt(form.arch_id, what, False, f"not measured: {at.refused}"))
+        return Found(tuple(forms), tuple(attempts))

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 import targets
 from hwnas.candidate_energy import measured_energy_metrics, modelled_energy_metrics
+from hwnas.device_points import NO_ENERGY, OpenTarget
 from hwnas.errors import UserError
 from hwnas.front import Metric
 from hwnas.measuring import MeasuredModel, failure_error, read_onnx
 from hwnas.progress import ProgressReporter, SilentProgress
 from latency_predictors import EnergyRange
 from targets import Artifact, EnergyConfig, Failure, MeasureConfig, Target, TargetSpec
-from targets.operating_points import OperatingPoint, at_point, operating_points
+from targets.operating_points import OperatingPoint, at_point, operating_points, refusal
 
-OpenTarget: TypeAlias = Callable[[TargetSpec], Target]
-
-_NO_ENERGY = (
-    "no power meter, and a model of energy at one voltage says nothing of others: attach a "
-    "meter, or give the operating point its active_power_w"
-)
 _FROM_POWER = "active_power_w of the operating point x measured latency"
 
 
@@ -226,7 +221,7 @@ class _Bench:
         measurement = target.measure(self._artifact, self._config, fresh=fresh)
         if isinstance(measurement, Failure):
             return measurement
-        refused = _refusal(point, measurement.device_state)
+        refused = refusal(point, measurement.device_state)
         if refused and not fresh and measurement.measured_at < self._began:
             # recorded when it was not permitted; it may be by now
             return self.measure(target, point, fresh=True)
@@ -243,7 +238,7 @@ class _Bench:
         (found,) = target.measure_energy([self._artifact], self._energy, fresh=fresh)
         if isinstance(found, Failure):
             return replace(measured, energy_not_measured_because=found.message)
-        if refused := _refusal(point, found.device_state):
+        if refused := refusal(point, found.device_state):
             if not fresh and found.measured_at < self._began:
                 return self._with_energy(measured, target, point, fresh=True)
             return replace(measured, energy_not_measured_because=refused)
@@ -257,26 +252,13 @@ def _with_modelled_energy(
     measured: MeasuredModel, spec: TargetSpec, point: OperatingPoint | None
 ) -> MeasuredModel:
     if point is None or point.active_power_w is None:
-        return replace(measured, energy_not_measured_because=_NO_ENERGY)
+        return replace(measured, energy_not_measured_because=NO_ENERGY)
     energy_j = point.active_power_w * measured.measurement.latency_median_s
     blur = spec.energy_model.relative_uncertainty
     modelled = EnergyRange(energy_j, energy_j * (1 - blur), energy_j * (1 + blur))
     metrics = modelled_energy_metrics([modelled], [1.0], _FROM_POWER)
     del metrics["worst_energy_j"]  # one model has one path
     return replace(measured, metrics=metrics)
-
-
-def _refusal(point: OperatingPoint | None, state: Mapping[str, Any]) -> str | None:
-    """Return why a device was not at a point while something was measured."""
-    if point is None:
-        return None
-    if point.power_mode not in (None, state.get("power_mode")):
-        return f"wanted power mode {point.power_mode}, got {state.get('power_mode')}"
-    if point.clock_khz is None:
-        return None
-    if reason := state.get("clock_refused"):
-        return f"{point.clock_khz} kHz could not be pinned: {reason}"
-    return None if state.get("clock_pinned") else f"{point.clock_khz} kHz was not pinned"
 
 
 def _latency(measured: MeasuredModel) -> Metric:

@@ -85,6 +85,26 @@ def require_power_mode(spec: TargetSpec, state: Mapping[str, str | int | float |
         )
 
 
+def refusal(
+    point: OperatingPoint | None, state: Mapping[str, str | int | float | None]
+) -> str | None:
+    """Return why a device was not at a point while something was measured; ``None`` if it was.
+
+    Args:
+        point: Wanted; none where the device was to be left as it is.
+        state: Of the device meanwhile.
+    """
+    if point is None:
+        return None
+    if point.power_mode not in (None, state.get("power_mode")):
+        return f"wanted power mode {point.power_mode}, got {state.get('power_mode')}"
+    if point.clock_khz is None:
+        return None
+    if reason := state.get("clock_refused"):
+        return f"{point.clock_khz} kHz could not be pinned: {reason}"
+    return None if state.get("clock_pinned") else f"{point.clock_khz} kHz was not pinned"
+
+
 def power_mode(status: str | None) -> int | None:
     """Return the power mode that the text of `POWER_MODE_FILE` tells, if it tells one."""
     found = re.match(r"pmode:([0-9]+)\b", status or "")
