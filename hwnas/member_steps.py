@@ -23,6 +23,7 @@ from hwnas.trained_forms import (
     stage_graphs,
     torch_answers,
 )
+from hwnas.training_pool import TrainingPool
 from hwnas.variants import Attempt, NetworkForm, Training
 from targets import Failure, Target, write_atomically
 
