@@ -20,7 +20,6 @@ from hwnas.front import Candidate, ParetoFront
 from hwnas.retraining import finalist_outcomes, train_and_keep
 from hwnas.search_context import SearchContext
 from hwnas.training_pool import TrainingPool
-from search_spaces import Architecture
 
 if TYPE_CHECKING:
     from torch import nn
@@ -84,6 +83,7 @@ def distil_member(
             stage_costs=costs,
             checkpoint=context.run.checkpoint(name, seed),
             judge_on_test=True,
+            max_accuracy_drop=student.deployment.max_accuracy_drop,
             teacher=teaching,
         )
         for seed in finalist_outcomes(context, arch_id)
@@ -137,7 +137,7 @@ def prune_member(
         settings.channel_multiple,
     )
     with TemporaryDirectory() as folder:
-        tasks = _tasks_after_pruning(context, architecture, trained, found, settings, Path(folder))
+        tasks = _tasks_after_pruning(context, member, trained, found, settings, Path(folder))
         title = f"Training {architecture.arch_id} after pruning"
         outcomes = train_and_keep(context, trainers, tasks, title)
     figures = {
@@ -151,7 +151,7 @@ def prune_member(
 
 def _tasks_after_pruning(
     context: SearchContext,
-    architecture: Architecture,
+    member: Candidate,
     trained: Mapping[int, Path],
     found: PrunedNetwork,
     settings: PruningConfig,
@@ -160,6 +160,7 @@ def _tasks_after_pruning(
     """Prune the network of every seed, its weights written into a folder to be trained on."""
     from hwnas.pruning import prune
 
+    architecture = member.architecture
     costs = _stage_latency_s(context, found.network)
     # another ratio, as of predictors fitted anew, makes other networks
     name = f"{architecture.arch_id}-pruned-{1000 * found.ratio:.0f}"
@@ -175,6 +176,7 @@ def _tasks_after_pruning(
                 stage_costs=costs,
                 checkpoint=context.run.checkpoint(name, seed),
                 judge_on_test=True,
+                max_accuracy_drop=member.deployment.max_accuracy_drop,
                 start=folder / path.name,
                 epochs=settings.epochs,
             )
