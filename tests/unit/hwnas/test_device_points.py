@@ -49,7 +49,7 @@ def test_stages_are_measured_at_every_clock_and_the_clock_is_put_back(
             assert measurement.latency_median_s == pytest.approx(latency_s(khz))
             assert measurement.energy is not None
             assert measurement.energy.gross_j.value == pytest.approx(gross_j(khz))
-    assert limit.read_text() == before
+    assert limit.read_text().strip() == before.strip()
 
 
 def test_a_clock_that_could_not_be_pinned_is_refused_with_the_reason(
