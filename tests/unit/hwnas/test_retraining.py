@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 
 from hwnas.bits import pack_bits
-from hwnas.candidate_training import SplitResult, TrainingOutcome
+from hwnas.candidate_training import SplitResult, TrainingOutcome, TrainingTask
 from hwnas.exit_policy import ExitPolicy
 from hwnas.front import Candidate, Deployment, Metric, ParetoFront
 from hwnas.objectives import OBJECTIVES, Constraint
 from hwnas.pareto import ObjectiveScale
-from hwnas.retraining import correct_on_test, next_finalists
+from hwnas.progress import SilentProgress
+from hwnas.retraining import correct_on_test, next_finalists, train_and_keep
 from search_spaces import Architecture
 
 TWO = (OBJECTIVES["accuracy"], OBJECTIVES["latency"])
@@ -86,3 +92,35 @@ def test_what_the_networks_got_right_is_told_of_those_with_several() -> None:
         }
     )
     assert {name: rows.tolist() for name, rows in found.items()} == {"two": [first, second]}
+
+
+class Trainers:
+    """Trains nothing, and says what it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[float | None] = []
+
+    def run(
+        self, tasks: Sequence[TrainingTask], keep: Callable[[int, TrainingOutcome], None]
+    ) -> list[TrainingOutcome]:
+        outcomes = []
+        for index, task in enumerate(tasks):
+            self.asked.append(task.max_accuracy_drop)
+            judged = SplitResult(10, 0.9, (0.9,), (1.0,))
+            drop = 0.0 if task.max_accuracy_drop is None else task.max_accuracy_drop
+            outcomes.append(TrainingOutcome(validation=judged, max_accuracy_drop=drop))
+            keep(index, outcomes[-1])
+        return outcomes
+
+
+def test_a_training_is_kept_until_another_exit_policy_is_wanted_of_it(tmp_path: Path) -> None:
+    context: Any = SimpleNamespace(progress=SilentProgress())
+    trainers: Any = Trainers()
+
+    def train(drop: float | None) -> float:
+        checkpoint = tmp_path / "a.safetensors"
+        task = TrainingTask(Architecture("toy", ()), 0, (1.0,), checkpoint, max_accuracy_drop=drop)
+        return train_and_keep(context, trainers, [task], "")[0].max_accuracy_drop
+
+    assert [train(drop) for drop in (0.01, 0.01, 0.2, None)] == [0.01, 0.01, 0.2, 0.2]
+    assert trainers.asked == [0.01, 0.2]
