@@ -45,9 +45,8 @@ def export(
     for name, variant in bundle.points.items():
         screen.print(f"Operating point {name}: {variant.variant_id}", soft_wrap=True)
     for check in bundle.checks:
-        agrees = (
-            f"within {check.error:.0e} of {check.tolerance:.0e}" if check.tolerance else "equal"
-        )
+        differ = f"differ by {check.error:.0e}, allowed {check.tolerance:.0e}"
+        agrees = differ if check.tolerance else "equal"
         about = f"{check.subject}, {check.what}" if check.subject else check.what
         screen.print(f"  {about}: {check.samples} samples, {agrees}", soft_wrap=True)
     screen.print(
