@@ -40,9 +40,10 @@ class FormMeasuring:
 
     def target(self, *, quantized: bool) -> Target | None:
         """Return the target that runs float32 or quantized models; ``None`` if there is none."""
-        if not quantized:
-            return self._context.target
-        name = self._context.target.spec.quantized_target
+        own = self._context.target
+        name = own.spec.quantized_target
+        if not quantized or name == own.name:
+            return own
         if self._quantized is None and name is not None:
             self._quantized = self._opened.enter_context(open_target(name))
         return self._quantized
