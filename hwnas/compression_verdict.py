@@ -15,6 +15,7 @@ from hwnas.candidate_training import TrainingOutcome
 from hwnas.compression_config import MarginsConfig
 from hwnas.variants import Attempt
 from latency_predictors import MeasuredArchitecture
+from latency_predictors.noise import LEAST_CHANGE
 from targets import EnergyModel
 
 CONFIDENCE = 0.95
@@ -61,8 +62,8 @@ class SeedResult:
 def cost_error(before: MeasuredArchitecture, after: MeasuredArchitecture) -> float:
     """Return how far the ratio of two networks' latencies may be off, relative.
 
-    The half widths of the intervals of their medians, relative, added in squares. What changes
-    slowly on the device between the two measurements is not in it.
+    The half widths of the intervals of their medians, relative, added in squares; at least what
+    is not called drift of a device either, as slow changes of its speed are in no interval.
 
     Args:
         before: Measured.
@@ -70,7 +71,7 @@ def cost_error(before: MeasuredArchitecture, after: MeasuredArchitecture) -> flo
     """
     if before is after:
         return 0.0
-    return math.hypot(_relative_error(before), _relative_error(after))
+    return max(LEAST_CHANGE, math.hypot(_relative_error(before), _relative_error(after)))
 
 
 def _relative_error(measured: MeasuredArchitecture) -> float:
