@@ -50,11 +50,14 @@ class MarginsConfig(_Section):
     )
 
 
-def require_torch_pruning() -> None:
+def require_torch_pruning(where: str) -> None:
     """Refuse to prune without torch-pruning, before anything is trained.
+
+    Args:
+        where: What wants it, such as ``search.yaml: deployment.pruning``.
 
     Raises:
         UserError: If it is not installed.
     """
     if find_spec("torch_pruning") is None:
-        raise UserError("pruning needs torch-pruning. Install it: pip install 'hwnas[pruning]'")
+        raise UserError(f"{where}: needs torch-pruning. Install it: pip install 'hwnas[pruning]'")

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from hwnas.compression_config import require_torch_pruning
 from hwnas.config_file import parse_yaml, read_document, validated
 from hwnas.dataset_config import DatasetConfig
 from hwnas.deployment_config import DeploymentConfig
@@ -237,6 +238,8 @@ def parse_config(document: Mapping[str, Any], source: str) -> ExperimentConfig:
             f"{source}: search.ray: needs search.storage, a URL that every node of the cluster "
             "reaches. See docs/distributed.md."
         )
+    if config.deployment.pruning is not None:
+        require_torch_pruning(f"{source}: deployment.pruning")
     if need := unmet_need(config):
         raise UserError(f"{source}: {need}")
     return config

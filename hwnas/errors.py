@@ -1,7 +1,8 @@
 """What the command line turns into one line and an exit code; bugs keep their traceback.
 
-UserError                the user's input is wrong                 exit 2
-└── UnreachableError     a board, meter or storage does not answer  exit 3
+UserError                    the user's input is wrong                  exit 2
+├── UnreachableError         a board, meter or storage does not answer  exit 3
+└── LatencyUnreachableError  no pruning makes a network fast enough     exit 2
 """
 
 
@@ -23,6 +24,10 @@ class UnreachableError(UserError):
     """A board, meter or storage cannot be reached; the message says how to check."""
 
     exit_code = 3
+
+
+class LatencyUnreachableError(UserError):
+    """No pruning makes a network fast enough; the message says how fast the fastest is."""
 
 
 def _escaped(character: str) -> str:

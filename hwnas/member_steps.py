@@ -8,11 +8,11 @@ from functools import cached_property
 
 from hwnas.compressing import CompressedMember, distil_member, prune_member
 from hwnas.compression_verdict import SeedResult, cost_error, judge_compression
+from hwnas.errors import LatencyUnreachableError
 from hwnas.form_judging import MeasuredForm, SeedLogits
 from hwnas.form_measuring import FormMeasuring
 from hwnas.front import Candidate
 from hwnas.int8_forms import quantized_networks
-from hwnas.pruning import LatencyUnreachableError
 from hwnas.retraining import finalist_outcomes
 from hwnas.search_context import SearchContext
 from hwnas.trained_forms import (

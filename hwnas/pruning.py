@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hwnas.compression_config import require_torch_pruning
+from hwnas.errors import LatencyUnreachableError
 from search_spaces import Shape
 
 _LEAST_STEP = 1 / 64
@@ -32,10 +33,6 @@ class PrunedNetwork:
     ratio: float
     latency_s: float
     parameters_left: float
-
-
-class LatencyUnreachableError(Exception):
-    """No pruning is fast enough; the message says how fast the fastest is."""
 
 
 def prune_to_latency(
@@ -107,7 +104,7 @@ def prune(network: nn.Module, input_shape: Shape, ratio: float, channel_multiple
     """
     if not 0 <= ratio <= 1:
         raise ValueError(f"ratio must be from 0 to 1. Got {ratio}.")
-    require_torch_pruning()
+    require_torch_pruning("pruning")
     import torch_pruning
 
     pruned = copy.deepcopy(network).to("cpu").eval()

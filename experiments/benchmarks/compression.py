@@ -36,8 +36,9 @@ from hwnas.compression_config import DistillationConfig, MarginsConfig, PruningC
 from hwnas.compression_verdict import SeedResult, cost_error, judge_compression
 from hwnas.config import ExperimentConfig, load_config
 from hwnas.datasets import load_dataset
+from hwnas.errors import LatencyUnreachableError
 from hwnas.measuring import failure_error
-from hwnas.pruning import LatencyUnreachableError, prune, prune_to_latency
+from hwnas.pruning import prune, prune_to_latency
 from hwnas.spaces import create_space
 from hwnas.target_checking import open_target
 from hwnas.training_pool import TrainingPool

@@ -20,12 +20,12 @@ from hwnas.compression_config import DistillationConfig, PruningConfig
 from hwnas.config import ExperimentConfig
 from hwnas.datasets import load_dataset
 from hwnas.distillation import DistillationLoss
+from hwnas.errors import LatencyUnreachableError
 from hwnas.exit_policy import ExitPolicy
 from hwnas.front import Candidate, Deployment, Metric, ParetoFront
 from hwnas.objectives import objectives_of
 from hwnas.pareto import ObjectiveScale
 from hwnas.progress import SilentProgress
-from hwnas.pruning import LatencyUnreachableError
 from hwnas.retraining import finalist_outcomes, finalist_seeds, retrain
 from hwnas.run_folder import RunFolder
 from hwnas.search_context import SearchContext

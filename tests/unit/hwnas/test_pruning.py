@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import nn
 
-from hwnas.errors import UserError
+from hwnas.config import parse_config
+from hwnas.errors import LatencyUnreachableError, UserError
 from hwnas.pruning import (
-    LatencyUnreachableError,
     fit_to_weights,
     prune,
     prune_to_latency,
@@ -190,3 +190,17 @@ def test_what_is_missing_is_told_with_how_to_install_it(monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "torch_pruning", None)
     with pytest.raises(UserError, match=r"pip install 'hwnas\[pruning\]'"):
         prune(network(0), SHAPE, 0.5, 4)
+
+
+def test_an_experiment_that_prunes_says_at_once_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch_pruning", None)
+    document = {"name": "p", "dataset": {"kind": "digits"}, "deployment": {"pruning": {}}}
+    with pytest.raises(UserError) as error:
+        parse_config(document, "p.yaml")
+    assert str(error.value) == (
+        "p.yaml: deployment.pruning: needs torch-pruning. Install it: pip install 'hwnas[pruning]'"
+    )
+    monkeypatch.delitem(sys.modules, "torch_pruning")
+    assert parse_config(document, "p.yaml").deployment.pruning is not None
