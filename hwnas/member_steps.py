@@ -24,7 +24,7 @@ from hwnas.trained_forms import (
     torch_answers,
 )
 from hwnas.training_pool import TrainingPool
-from hwnas.variants import Attempt, NetworkForm, Training
+from hwnas.variants import Attempt, NetworkForm, Precision, Training
 from targets import Failure, Target, write_atomically
 
 
@@ -110,7 +110,7 @@ class MemberSteps:
         found: list[MeasuredForm] = []
         attempts: list[Attempt] = []
         for quantized in networks:
-            precision = "mixed" if quantized.float_operators else "int8"
+            precision: Precision = "mixed" if quantized.float_operators else "int8"
             form = quantized.trained.form(
                 precision, len(quantized.models), quantized.float_operators
             )
