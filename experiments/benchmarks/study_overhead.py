@@ -4,8 +4,8 @@
         [--storage journal,sqlite,grpc,URL] [--sampler random,pareto_guided] [--json OUT]
 
 One worker asks for architectures of a space of 24 dimensions with 6 choices each and tells three
-values and a result of 0.5 kB at once, as if evaluating took no time; costs are a table look-up
-here, so that they are not counted. Shown are the wall and processor time of the last tenth of the
+values, 8 points of exit policies and a result of 3 kB at once, as if evaluating took no time; costs
+are a table look-up here, so that they are not counted. Shown are the wall and processor time of the last tenth of the
 trials, since it is there that anything quadratic shows, and the processor time of opening the
 study again. `grpc` is a proxy in a process of its own in front of an SQLite file; a postgresql://
 URL is used as it is, under a new study name.
@@ -29,9 +29,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.builtin_samplers import builtin_sampler
+from hwnas.candidate_training import SplitResult, TrainingOutcome
 from hwnas.costs import ArchitectureCosts
+from hwnas.exit_policy import ExitPolicy
 from hwnas.objectives import OBJECTIVES
 from hwnas.parameter_space import ParameterSpace
+from hwnas.policy_curve import CurvePoint
 from hwnas.sampler_mirror import SamplerFactory
 from hwnas.samplers.candidate_costs import CandidateCosts
 from hwnas.storages import open_storage, serve_storage
@@ -40,7 +43,13 @@ from latency_predictors import EnergyRange, Prediction
 from search_spaces import Architecture, Choice
 
 _DIMENSIONS, _CHOICES = 24, 6
-_RESULT = {"validation": {"accuracy": 0.9, "exit_shares": [0.5, 0.3, 0.2]}, "note": "x" * 400}
+_POLICY = ExitPolicy((0.8765432101234567, 0.7654321012345678), (1.1234567890123456,) * 3)
+_SHARES = (0.5123456789012345, 0.3123456789012345, 0.1753086421975310)
+_RESULT = TrainingOutcome(
+    policy=_POLICY,
+    curve=(CurvePoint(_POLICY, 0.9, 1.234567890123456e-4, _SHARES),) * 8,
+    validation=SplitResult(400, 0.9, (0.8, 0.85, 0.9), _SHARES),
+).to_dict()
 _OBJECTIVES = tuple(OBJECTIVES[name] for name in ("accuracy", "latency", "energy"))
 
 
@@ -112,7 +121,10 @@ def _evaluate(study: SearchStudy, first: int, last: int) -> None:
         if proposal is None:
             raise RuntimeError("nothing was proposed")
         values = [0.5 + 0.4 * np.sin(number), 1e-3 * (1 + number % 97), 1e-3 * (1 + number % 89)]
-        study.complete(proposal, values, _RESULT)
+        points = [
+            (values[0] * (1 - k / 9), *(v * (1 - k / 10) for v in values[1:])) for k in range(8)
+        ]
+        study.complete(proposal, values, _RESULT, points=points)
 
 
 def _sampler(name: str) -> SamplerFactory:
