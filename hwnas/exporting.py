@@ -138,7 +138,7 @@ class _Exporter:
     def export(self, points: Mapping[str, Variant], path: Path) -> ExportedBundle:
         """Write and verify a bundle, then give it its name."""
         began = time.perf_counter()
-        networks = _network_names(points)
+        networks = network_names(points)
         samples = self._samples(points, networks)
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as temporary:
@@ -236,7 +236,7 @@ class _Exporter:
         }
 
 
-def _network_names(points: Mapping[str, Variant]) -> dict[str, str]:
+def network_names(points: Mapping[str, Variant]) -> dict[str, str]:
     """Return the name of each operating point's network; points may share one."""
     names: dict[str, str] = {}
     known: dict[tuple[NetworkForm, str], str] = {}
