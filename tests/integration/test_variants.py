@@ -1,0 +1,162 @@
+"""Variants of a finished search: measured where they run, judged as other code judges them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from numpy.typing import NDArray
+
+import hwnas
+from hwnas.dataset_config import DigitsSource
+from hwnas.datasets import load_dataset
+from hwnas.run_folder import RunFolder
+from hwnas.variants import Variant, Variants
+
+EXPERIMENT = """\
+name: variants
+dataset: {kind: digits}
+space:
+  name: early_exit
+  n_stages: 2
+  choices:
+    stem_width: [8]
+    width_multiplier: [1.0]
+    stride_plan: ["1-2-2"]
+    depth: [1]
+    width: [8, 12]
+    kernel: [3, 5]
+    expansion: [2]
+    se: [0]
+    activation: [relu6]
+    exit_after: [1]
+    exit_width: [0, 16]
+target: host
+objectives: [accuracy, latency]
+calibration: {samples: 8, held_out: 0}
+training: {epochs: 4}
+accuracy: {scorer: full}
+search: {evaluations: 4, batch: 2, warm_start: 2}
+finalists: {count: 2, seeds: 2}
+deployment: {members: 1, distillation: {}, pruning: {latency_share: 0.8, epochs: 1}}
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    folder = tmp_path_factory.mktemp("variants")
+    (folder / "variants.yaml").write_text(EXPERIMENT)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HWNAS_CACHE", str(folder / "cache"))
+        return hwnas.search(
+            folder / "variants.yaml",
+            runs=folder / "runs",
+            predictors=folder / "predictors",
+            workers=1,
+        )
+
+
+@pytest.fixture(scope="module")
+def variants(run: RunFolder) -> Variants:
+    return Variants.load(run.variants_json)
+
+
+def forms(variants: Variants) -> dict[tuple[str, bool], Variant]:
+    """Return the first exit policy of every plain form, by precision and whether it has exits."""
+    return {
+        (v.form.precision, v.form.has_exits): v
+        for v in variants.variants
+        if v.form.training == "plain" and not v.policy_index
+    }
+
+
+def answers(run: RunFolder, variant: Variant, x: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Classify one sample at a time, as a device does, by the definition of an exit policy."""
+    sessions = [onnxruntime.InferenceSession(run.variants / f) for f in variant.form.models]
+    policy, found = variant.policy, []
+    for sample in x:
+        features = sample[None]
+        for index, session in enumerate(sessions):
+            logits, *rest = session.run(None, {"input": features})
+            z = logits[0].astype(np.float64) / (policy.temperatures or (1.0,) * 9)[index]
+            p = np.exp(z - z.max()) / np.exp(z - z.max()).sum()
+            ordered = np.sort(p)
+            sure = {
+                "max_probability": ordered[-1],
+                "entropy": 1 + (p * np.log(p)).sum() / np.log(len(p)),
+                "margin": ordered[-1] - ordered[-2],
+            }[policy.measure]
+            if index == len(sessions) - 1 or sure >= policy.thresholds[index]:
+                break
+            features = rest[0]
+        found.append(int(logits.argmax()))
+    return np.array(found)
+
+
+def test_a_member_is_deployed_with_and_without_exits_in_both_precisions(
+    variants: Variants,
+) -> None:
+    found = forms(variants)
+    assert {("float32", True), ("float32", False), ("int8", True), ("int8", False)} <= set(found)
+    assert {v.target for v in variants.variants if v.form.precision == "int8"} == {
+        "host-onnxruntime"
+    }
+    for variant in variants.variants:
+        assert variant.metrics["latency_s"].provenance == "measured"
+        assert sum(variant.exit_shares) == pytest.approx(1)
+    baseline = variants.named(variants.baseline)
+    assert (baseline.form.precision, baseline.form.has_exits) == ("float32", False)
+    assert baseline.metrics["accuracy_drop"].value == 0
+
+
+def test_accuracy_and_shares_are_those_of_the_files_run_sample_by_sample(
+    run: RunFolder, variants: Variants
+) -> None:
+    dataset = load_dataset(DigitsSource(kind="digits"), Path("."))
+    data = json.loads(next(run.variants.glob("*-int8.json")).read_text())
+    from hwnas.bits import unpack_bits
+
+    for stored in data["variants"]:
+        variant = Variant.from_dict(stored["variant"])
+        right = answers(run, variant, dataset.test.x) == dataset.test.y
+        deployed = unpack_bits(stored["correct"][0], stored["n"])
+        # one sample at a time or many: ONNX Runtime may round a tie of two classes differently
+        assert np.mean(right != deployed) <= 2 / len(right)
+
+
+def test_expected_latency_lies_between_the_first_exit_and_the_whole_path(
+    variants: Variants,
+) -> None:
+    for variant in variants.variants:
+        metrics = variant.metrics
+        assert metrics["latency_s"].value <= metrics["worst_latency_s"].value * (1 + 1e-9)
+        if len(variant.exit_shares) == 1:
+            assert metrics["latency_s"].value == pytest.approx(metrics["worst_latency_s"].value)
+
+
+def test_all_that_was_tried_is_told(variants: Variants) -> None:
+    tried = {attempt.what for attempt in variants.attempts}
+    assert {"early exits", "int8", "int8 without exits"} <= tried
+    # the most accurate member has no teacher, and a network may be too small to prune
+    assert "pruned" in tried
+    assert all("\n" not in attempt.outcome for attempt in variants.attempts)
+
+
+def test_nothing_that_was_derived_is_derived_again(run: RunFolder) -> None:
+    kept: dict[str, Any] = {p.name: p.stat().st_mtime_ns for p in run.variants.iterdir()}
+    before = run.variants_json.read_bytes()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HWNAS_CACHE", str(run.path.parent.parent / "cache"))
+        hwnas.search(
+            run.path.parent.parent / "variants.yaml",
+            runs=run.path.parent,
+            predictors=run.path.parent.parent / "predictors",
+            workers=1,
+            resume=True,
+        )
+    assert {p.name: p.stat().st_mtime_ns for p in run.variants.iterdir()} == kept
+    assert run.variants_json.read_bytes() == before
