@@ -82,6 +82,17 @@ def test_an_output_is_live_if_it_changes_by_more_than_its_least_signal(
             reference_of(model)
 
 
+def test_a_network_that_averages_its_input_is_live() -> None:
+    # the mean of 4096 standard normal values changes by 1/64 only, of an output of 1
+    graph = GraphBuilder((1, 1, 64, 64))
+    mean = graph.node("GlobalAveragePool", "x")
+    averaging = graph.build(graph.node("Add", mean, graph.constant(np.float32(1))))
+    (first, *_), *others = (
+        [o.item() for o in outputs] for outputs in reference_of(averaging).outputs
+    )
+    assert max(abs(other - first) for (other,) in others) > 1
+
+
 def test_an_output_that_is_zero_or_not_finite_is_refused() -> None:
     with pytest.raises(ParityError, match="hardly depends"):
         reference_of(scaled_model(0.0, 0.0))
