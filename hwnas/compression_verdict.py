@@ -172,9 +172,13 @@ def _relative(ratios: Sequence[float], error: float) -> Change:
 
 def _doubts(accuracy: Change, costs: Mapping[str, Change], margins: MarginsConfig) -> str:
     """Return what speaks against keeping it, empty where nothing does."""
-    worse = [f"{name} may be worse" for name, c in costs.items() if c.high > margins.cost]
+    worse = [
+        f"{name} may be worse by more than its margin"
+        for name, c in costs.items()
+        if c.high > margins.cost
+    ]
     if accuracy.low < -margins.accuracy:
-        worse.insert(0, f"accuracy may be worse by more than {100 * margins.accuracy:g} points")
+        worse.insert(0, "accuracy may be worse by more than its margin")
     if worse:
         return " and ".join(worse)
     better = accuracy.low > 0 or any(c.high < 0 for c in costs.values())

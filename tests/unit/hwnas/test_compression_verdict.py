@@ -82,7 +82,7 @@ def test_more_accuracy_at_equal_cost_is_kept_where_the_interval_excludes_0() -> 
 def test_a_gain_that_may_be_luck_is_not_kept() -> None:
     attempt = judged(gained(0.5, 1.5, 0.1))
     assert not attempt.kept
-    assert attempt.outcome.startswith("not kept, accuracy may be worse by more than 1 points: ")
+    assert attempt.outcome.startswith("not kept, accuracy may be worse by more than its margin: ")
     assert attempt.figures["accuracy_change"] == pytest.approx(0.007)
 
 
@@ -108,7 +108,7 @@ def test_less_cost_is_not_kept_where_more_accuracy_may_be_lost() -> None:
 def test_accuracy_bought_with_energy_is_not_kept() -> None:
     attempt = judged(gained(1.9, 2.0, 2.1), energy_j=2.1e-3)
     assert not attempt.kept
-    assert attempt.outcome.startswith("not kept, energy may be worse: ")
+    assert attempt.outcome.startswith("not kept, energy may be worse by more than its margin: ")
 
 
 def test_a_saving_within_the_error_of_measurements_is_none() -> None:
