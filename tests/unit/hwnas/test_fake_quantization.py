@@ -113,9 +113,20 @@ def test_ranges_are_those_of_the_last_calibration() -> None:
 
 def test_gradients_pass_the_rounding() -> None:
     layer, x = nn.Linear(3, 2, bias=False), torch.tensor([[1.0, 2.0, -3.0]])
-    with FakeQuantization(layer, x):
+    # ranges are wider than what x leads to: values beyond them have no gradient
+    with FakeQuantization(layer, torch.cat([2 * x, -2 * x])):
         layer(x).sum().backward()
     (weight,) = layer.parameters()
     assert weight.grad is not None
-    # of the sum over outputs with respect to a weight: the input, rounded
-    torch.testing.assert_close(weight.grad, x.expand(2, 3), rtol=0, atol=5 / 255)
+    # of the sum over outputs with respect to a weight: the input, rounded to a step of 12 / 255
+    torch.testing.assert_close(weight.grad, x.expand(2, 3), rtol=0, atol=12 / 255)
+
+
+def test_values_beyond_the_range_are_cut_and_have_no_gradient() -> None:
+    layer, x = identity(1), torch.tensor([[4.0], [0.5]], requires_grad=True)
+    with FakeQuantization(layer, torch.tensor([[1.0]])):
+        found = layer(x)
+        found.sum().backward()
+    torch.testing.assert_close(found, torch.tensor([[1.0], [0.5]]), rtol=0, atol=1 / 255)
+    assert x.grad is not None
+    torch.testing.assert_close(x.grad, torch.tensor([[0.0], [1.0]]))
