@@ -1,4 +1,4 @@
-"""What early exits save: shares of samples, expected cost, and whether it is worth it."""
+"""What early exits cost: shares of samples, and the mean over them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-
-from hwnas.units import engineering
 
 
 def exit_shares(exits: NDArray[np.int64], n_exits: int) -> tuple[float, ...]:
@@ -24,25 +22,3 @@ def expected_cost(shares: Sequence[float], stage_costs: Sequence[float]) -> floa
         stage_costs: Cost of each stage, its exit head included.
     """
     return float(np.dot(shares, np.cumsum(stage_costs)))
-
-
-def missing_saving(
-    stage_costs: Sequence[float], shares: Sequence[float], static_cost: float, unit: str
-) -> str | None:
-    """Return a sentence that early exits save nothing; ``None`` where they do save.
-
-    Args:
-        stage_costs: Measured, of each stage, its exit head included.
-        shares: Share of samples that leaves at each exit.
-        static_cost: Measured, of the same network without its early exits.
-        unit: SI unit of the costs, ``s`` or ``J``.
-    """
-    expected = expected_cost(shares, stage_costs)
-    if len(stage_costs) == 1 or expected < static_cost:
-        return None
-    early = f"{1 - shares[-1]:.0%} of the samples leave early"
-    return (
-        f"Early exits save nothing: {early}, yet a sample costs "
-        f"{engineering(expected, unit)} on average, exit heads included, and "
-        f"{engineering(static_cost, unit)} without them."
-    )

@@ -106,8 +106,8 @@ def with_best_policies(evaluated: Sequence[Evaluated], scale: ObjectiveScale) ->
     """Give each candidate the exit policy that it stands on the front of all points by.
 
     Candidates that are on it by the policy that stands for them keep that one, and so do
-    those that are on it by none. The others get the one of their points on it that alone
-    dominates most.
+    those that are on it by none. The others get the one of their points on it that adds most
+    to the rest of it.
 
     Args:
         evaluated: Complete evaluations, with the points that they offer.

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hwnas.early_exit import exit_shares, expected_cost, missing_saving
+from hwnas.early_exit import exit_shares, expected_cost
 from hwnas.exit_policy import CONFIDENCE_MEASURES, ConfidenceMeasure, ExitPolicy
 from tests.unit.hwnas.exit_logits import exits_of_growing_skill, follow
 
@@ -38,16 +38,3 @@ def test_expected_cost_is_the_sum_over_the_stages_gone_through() -> None:
     # 0.5 * 1 + 0.3 * (1 + 2) + 0.2 * (1 + 2 + 4)
     assert expected_cost([0.5, 0.3, 0.2], [1.0, 2.0, 4.0]) == pytest.approx(2.8)
     assert expected_cost([1.0], [7.0]) == 7.0
-
-
-def test_exits_that_cost_more_than_they_save_are_told_of() -> None:
-    # 0.25 * 0.6 ms + 0.75 * 1.2 ms = 1.05 ms
-    assert missing_saving([0.6e-3, 0.6e-3], [0.25, 0.75], 1.0e-3, "s") == (
-        "Early exits save nothing: 25% of the samples leave early, yet a sample costs 1.05 ms "
-        "on average, exit heads included, and 1.00 ms without them."
-    )
-
-
-def test_exits_that_save_are_not_complained_of() -> None:
-    assert missing_saving([0.6e-3, 0.6e-3], [0.25, 0.75], 1.1e-3, "s") is None
-    assert missing_saving([1e-3], [1.0], 1e-3, "s") is None

@@ -139,10 +139,9 @@ def test_candidates_on_the_front_keep_their_policy_and_others_get_to_it_if_they_
         return any(p != own and p[0] >= own[0] and p[1] <= own[1] for p in everything)
 
     def adds(own: Point) -> float:
-        others = [p for p in everything if p != own]
-        return SCALE.hypervolume(np.array(everything)) - SCALE.hypervolume(
-            np.array(others).reshape(-1, 2)
-        )
+        front = [p for p in everything if not is_beaten(p)]
+        others = np.array([p for p in front if p != own]).reshape(-1, 2)
+        return SCALE.hypervolume(np.array(front)) - SCALE.hypervolume(others)
 
     for old, new in zip(before, with_best_policies(before, SCALE), strict=True):
         within = [p for p in old.points if p is not None and not is_beaten(p)]
