@@ -59,7 +59,8 @@ def distil_member(
 ) -> CompressedMember:
     """Train a member from scratch again, by a teacher, with the seeds of its finalist trainings.
 
-    Equal seeds begin with equal weights and see equal batches: what differs is the loss.
+    Equal seeds begin with equal weights and see equal batches: what differs is the loss. Exits
+    may cost as much accuracy as they might before.
 
     Args:
         context: The search; its run folder keeps weights and outcomes.
@@ -88,7 +89,7 @@ def distil_member(
         )
         for seed in finalist_outcomes(context, arch_id)
     ]
-    outcomes = train_and_keep(context, trainers, tasks, f"Distilling {arch_id}")
+    outcomes = train_and_keep(trainers, tasks)
     return _compressed(tasks, outcomes, {})
 
 
@@ -121,13 +122,11 @@ def prune_member(
     from hwnas.pruning import prune_to_latency
 
     architecture, space = member.architecture, context.space
-    trained = {
-        seed: context.run.checkpoint(architecture.arch_id, seed)
-        for seed in finalist_outcomes(context, architecture.arch_id)
-    }
+    trained = finalist_outcomes(context, architecture.arch_id)
     if not trained:
         return CompressedMember({}, {}, {})
-    first = load_network(space, architecture, next(iter(trained.values())))
+    checkpoint = context.run.checkpoint(architecture.arch_id, next(iter(trained)))
+    first = load_network(space, architecture, checkpoint)
     whole_s = sum(_stage_latency_s(context, first))
     found = prune_to_latency(
         first,
@@ -138,8 +137,7 @@ def prune_member(
     )
     with TemporaryDirectory() as folder:
         tasks = _tasks_after_pruning(context, member, trained, found, settings, Path(folder))
-        title = f"Training {architecture.arch_id} after pruning"
-        outcomes = train_and_keep(context, trainers, tasks, title)
+        outcomes = train_and_keep(trainers, tasks)
     figures = {
         "pruning_ratio": found.ratio,
         "parameters_left_share": found.parameters_left,
@@ -152,7 +150,7 @@ def prune_member(
 def _tasks_after_pruning(
     context: SearchContext,
     member: Candidate,
-    trained: Mapping[int, Path],
+    trained: Mapping[int, TrainingOutcome],
     found: PrunedNetwork,
     settings: PruningConfig,
     folder: Path,
@@ -165,7 +163,8 @@ def _tasks_after_pruning(
     # another ratio, as of predictors fitted anew, makes other networks
     name = f"{architecture.arch_id}-pruned-{1000 * found.ratio:.0f}"
     tasks = []
-    for seed, path in trained.items():
+    for seed, before in trained.items():
+        path = context.run.checkpoint(architecture.arch_id, seed)
         network = load_network(context.space, architecture, path)
         shape, multiple = context.space.input_shape, settings.channel_multiple
         write_weights(prune(network, shape, found.ratio, multiple), folder / path.name)
@@ -176,6 +175,7 @@ def _tasks_after_pruning(
                 stage_costs=costs,
                 checkpoint=context.run.checkpoint(name, seed),
                 judge_on_test=True,
+                max_accuracy_drop=before.max_accuracy_drop,
                 max_accuracy_drop=member.deployment.max_accuracy_drop,
                 start=folder / path.name,
                 epochs=settings.epochs,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +58,9 @@ def retrain(
         for finalist in finalists
         for seed in seeds
     ]
-    outcomes = train_and_keep(context, trainers, tasks, f"Retraining {len(finalists)} finalists")
+    missing = sum(_kept_as_wanted(task) is None for task in tasks)
+    context.progress.phase(f"Retraining {len(finalists)} finalists", missing)
+    outcomes = train_and_keep(trainers, tasks, context.progress.advance)
     trained: dict[str, dict[int, TrainingOutcome]] = {f.architecture.arch_id: {} for f in finalists}
     for task, outcome in zip(tasks, outcomes, strict=True):
         if outcome.validation is not None:
@@ -73,36 +75,38 @@ def finalist_seeds(context: SearchContext) -> list[int]:
 
 
 def train_and_keep(
-    context: SearchContext, trainers: TrainingPool, tasks: Sequence[TrainingTask], title: str
+    trainers: TrainingPool,
+    tasks: Sequence[TrainingTask],
+    on_done: Callable[[], None] = lambda: None,
 ) -> list[TrainingOutcome]:
     """Train what was not trained before an interruption, and return all outcomes.
 
     An outcome is kept as JSON beside the weights it belongs to.
 
     Args:
-        context: The search.
         trainers: Train.
         tasks: What to train.
-        title: Of the phase that is reported.
+        on_done: Told of each training as it finishes.
     """
-    found = {i: _kept(task.checkpoint) for i, task in enumerate(tasks)}
-    kept = {i: o for i, o in found.items() if o is not None and _has_policy_of(tasks[i], o)}
+    found = {i: _kept_as_wanted(task) for i, task in enumerate(tasks)}
+    kept = {i: outcome for i, outcome in found.items() if outcome is not None}
     missing = [i for i in range(len(tasks)) if i not in kept]
-    context.progress.phase(title, len(missing))
 
     def keep(index: int, outcome: TrainingOutcome) -> None:
         done = tasks[missing[index]].checkpoint.with_suffix(".json")
         write_atomically(done, json.dumps(outcome.to_dict()).encode())
-        context.progress.advance()
+        on_done()
 
     kept |= dict(zip(missing, trainers.run([tasks[i] for i in missing], keep), strict=True))
     return [kept[i] for i in range(len(tasks))]
 
 
-def _has_policy_of(task: TrainingTask, outcome: TrainingOutcome) -> bool:
-    """Tell whether an outcome has the exit policy wanted: a longer search may want another."""
-    drop = task.max_accuracy_drop
-    return outcome.validation is None or drop is None or outcome.max_accuracy_drop == drop
+def _kept_as_wanted(task: TrainingTask) -> TrainingOutcome | None:
+    """Return what is kept of a task, with the exit policy wanted: a search may want another."""
+    outcome, drop = _kept(task.checkpoint), task.max_accuracy_drop
+    if outcome is None or outcome.validation is None or drop is None:
+        return outcome
+    return outcome if outcome.max_accuracy_drop == drop else None
 
 
 def finalist_outcomes(context: SearchContext, arch_id: str) -> dict[int, TrainingOutcome]:

@@ -10,13 +10,21 @@ from scipy import stats
 
 from hwnas.candidate_training import SplitResult, TrainingOutcome
 from hwnas.compression_config import MarginsConfig
-from hwnas.compression_verdict import SeedResult, cost_error, judge_compression, mean_change
+from hwnas.compression_verdict import (
+    SeedResult,
+    accuracy_change,
+    cost_error,
+    judge_compression,
+    mean_change,
+)
 from hwnas.variants import Attempt
 from latency_predictors import MeasuredArchitecture
 from search_spaces import Architecture, Workload
 from targets import EnergyModel, MeasureConfig, Measurement
 
 MARGINS = MarginsConfig(accuracy=0.01, cost=0.02)
+# so many that they add nothing to what seeds scatter
+SAMPLES = 10**9
 ACCURACY = (0.80, 0.82, 0.81)
 # while it runs, and nothing for what it computes
 FOUR_WATT = EnergyModel(
@@ -31,7 +39,7 @@ FOUR_WATT = EnergyModel(
 def results(
     accuracy: tuple[float, ...], latency_s: float = 1e-3, energy_j: float = 2e-3
 ) -> dict[int, SeedResult]:
-    return {seed: SeedResult(a, latency_s, energy_j) for seed, a in enumerate(accuracy)}
+    return {seed: SeedResult(a, latency_s, energy_j, SAMPLES) for seed, a in enumerate(accuracy)}
 
 
 def gained(*points: float) -> tuple[float, ...]:
@@ -67,6 +75,17 @@ def test_the_interval_is_that_of_a_paired_t_test(differences: list[float]) -> No
     change = mean_change(differences)
     wanted = stats.ttest_1samp(differences, 0.0).confidence_interval(0.95)
     assert (change.low, change.high) == pytest.approx((wanted.low, wanted.high), abs=1e-9)
+
+
+def test_seeds_of_equal_gain_leave_the_doubt_of_the_samples() -> None:
+    change = accuracy_change([0.01, 0.01], 400)
+    # 4 more of 400 right at the least: 1.96 sqrt((0.01 - 0.0001) / 400)
+    assert change.value == pytest.approx(0.01)
+    assert change.low == pytest.approx(0.01 - 1.959964 * np.sqrt(0.0099 / 400), rel=1e-5)
+    assert accuracy_change([0.0, 0.0], 400).low == 0
+    both = accuracy_change([0.01, 0.02, 0.03], 400)
+    wanted = np.hypot(4.302653 * 0.01 / np.sqrt(3), 1.959964 * np.sqrt((0.02 - 0.0004) / 400))
+    assert both.high - both.value == pytest.approx(wanted, rel=1e-5)
 
 
 def test_more_accuracy_at_equal_cost_is_kept_where_the_interval_excludes_0() -> None:
@@ -122,7 +141,7 @@ def test_a_saving_within_the_error_of_measurements_is_none() -> None:
 def test_costs_of_other_exits_differ_by_seed_and_so_have_intervals() -> None:
     latencies = (0.8e-3, 0.9e-3, 0.7e-3)
     compressed = {
-        seed: SeedResult(a, t, 2e-3)
+        seed: SeedResult(a, t, 2e-3, SAMPLES)
         for seed, (a, t) in enumerate(zip(ACCURACY, latencies, strict=True))
     }
     attempt = judge_compression("a1", "distillation", results(ACCURACY), compressed, MARGINS)
@@ -154,7 +173,7 @@ def test_the_costs_of_a_seed_are_those_of_its_exits() -> None:
     outcome = TrainingOutcome(validation=SplitResult(10, 0.9, (0.5, 0.9), (0.25, 0.75)))
     result = SeedResult.of(outcome, measured((1e-3,), (2e-3,)), FOUR_WATT)
     # a quarter leaves after 1 ms, the others after 3 ms
-    assert result.accuracy == 0.9
+    assert (result.accuracy, result.n) == (0.9, 10)
     assert result.latency_s == pytest.approx(2.5e-3)
     assert result.energy_j == pytest.approx(4 * 2.5e-3)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,6 @@ from hwnas.exit_policy import ExitPolicy
 from hwnas.front import Candidate, Deployment, Metric, ParetoFront
 from hwnas.objectives import OBJECTIVES, Constraint
 from hwnas.pareto import ObjectiveScale
-from hwnas.progress import SilentProgress
 from hwnas.retraining import correct_on_test, next_finalists, train_and_keep
 from search_spaces import Architecture
 
@@ -114,13 +112,12 @@ class Trainers:
 
 
 def test_a_training_is_kept_until_another_exit_policy_is_wanted_of_it(tmp_path: Path) -> None:
-    context: Any = SimpleNamespace(progress=SilentProgress())
     trainers: Any = Trainers()
 
     def train(drop: float | None) -> float:
         checkpoint = tmp_path / "a.safetensors"
         task = TrainingTask(Architecture("toy", ()), 0, (1.0,), checkpoint, max_accuracy_drop=drop)
-        return train_and_keep(context, trainers, [task], "")[0].max_accuracy_drop
+        return train_and_keep(trainers, [task])[0].max_accuracy_drop
 
     assert [train(drop) for drop in (0.01, 0.01, 0.2, None)] == [0.01, 0.01, 0.2, 0.2]
     assert trainers.asked == [0.01, 0.2]
