@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -150,7 +150,7 @@ def prune_member(
 def _tasks_after_pruning(
     context: SearchContext,
     member: Candidate,
-    trained: Mapping[int, TrainingOutcome],
+    seeds: Iterable[int],
     found: PrunedNetwork,
     settings: PruningConfig,
     folder: Path,
@@ -163,7 +163,7 @@ def _tasks_after_pruning(
     # another ratio, as of predictors fitted anew, makes other networks
     name = f"{architecture.arch_id}-pruned-{1000 * found.ratio:.0f}"
     tasks = []
-    for seed, before in trained.items():
+    for seed in seeds:
         path = context.run.checkpoint(architecture.arch_id, seed)
         network = load_network(context.space, architecture, path)
         shape, multiple = context.space.input_shape, settings.channel_multiple
@@ -175,7 +175,6 @@ def _tasks_after_pruning(
                 stage_costs=costs,
                 checkpoint=context.run.checkpoint(name, seed),
                 judge_on_test=True,
-                max_accuracy_drop=before.max_accuracy_drop,
                 max_accuracy_drop=member.deployment.max_accuracy_drop,
                 start=folder / path.name,
                 epochs=settings.epochs,
