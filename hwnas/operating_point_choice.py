@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.objectives import Objective
-from hwnas.pareto import ObjectiveScale
+from hwnas.pareto import ObjectiveScale, is_non_dominated
 from hwnas.variants import Variant
 
 NAMES = ("high", "balanced", "low")
 """Operating points from the most accurate to the cheapest."""
 
-_ACCURACY = "validation_accuracy"
+_ACCURACY, _ENERGY = "validation_accuracy", "energy_j"
 
 
 def choose_operating_points(
@@ -22,8 +22,9 @@ def choose_operating_points(
 ) -> dict[str, Variant]:
     """Choose up to three members of a front of variants that cover it best.
 
-    One after the other, the member that adds most hypervolume to those chosen: together they
-    have at least 63 % of what the best three have. They are named by accuracy.
+    Only members that no other one beats in both accuracy and energy: what is switched to with a
+    loss of accuracy is to save energy. One after the other, the member is taken that adds most
+    hypervolume to those chosen: together they have at least 63 % of what the best three have.
 
     Args:
         front: Mutually non-dominated variants, at least one.
@@ -31,16 +32,18 @@ def choose_operating_points(
         scale: Between which values hypervolume is counted.
 
     Returns:
-        By name, the most accurate first: ``high``, ``balanced``, ``low``; the middle one is
-        missing of two, and one alone is ``high``.
+        By name, from the most accurate to the one of least energy: ``high``, ``balanced``,
+        ``low``; the middle one is missing of two, and one alone is ``high``.
 
     References:
         Nemhauser, Wolsey & Fisher (1978), An analysis of approximations for maximizing
         submodular set functions, Sec. 4 (greedy choice). doi:10.1007/BF01588971
     """
-    values = np.array([[v.metrics[o.metric].value for o in objectives] for v in front])
-    chosen = [front[i] for i in _greedy(values, scale, len(NAMES))]
-    chosen.sort(key=lambda v: -v.metrics[_ACCURACY].value)
+    worth = np.array([[-v.metrics[_ACCURACY].value, v.metrics[_ENERGY].value] for v in front])
+    members = [v for v, kept in zip(front, is_non_dominated(worth), strict=True) if kept]
+    values = np.array([[v.metrics[o.metric].value for o in objectives] for v in members])
+    chosen = [members[i] for i in _greedy(values, scale, len(NAMES))]
+    chosen.sort(key=lambda v: (-v.metrics[_ACCURACY].value, -v.metrics[_ENERGY].value))
     names = NAMES if len(chosen) == len(NAMES) else (NAMES[0], NAMES[-1])
     return dict(zip(names, chosen, strict=False))
 

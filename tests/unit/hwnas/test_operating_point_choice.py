@@ -16,11 +16,12 @@ OBJECTIVES_USED = tuple(OBJECTIVES[name] for name in ("accuracy", "latency"))
 SCALE = ObjectiveScale(OBJECTIVES_USED, ideal=(1.0, 1e-6), reference=(0.5, 1.0))
 
 
-def variant(accuracy: float, latency_s: float) -> Variant:
+def variant(accuracy: float, latency_s: float, energy_j: float | None = None) -> Variant:
     form = NetworkForm(f"{accuracy}", "plain", "float32", "c.safetensors", ("a.onnx",))
     metrics = {
         "validation_accuracy": Metric(accuracy, "measured"),
         "latency_s": Metric(latency_s, "measured"),
+        "energy_j": Metric(latency_s if energy_j is None else energy_j, "measured"),
     }
     return Variant(form, ExitPolicy(()), (1.0,), "host", metrics)
 
@@ -54,3 +55,10 @@ def test_a_front_of_two_is_high_and_low_and_one_alone_is_high() -> None:
         "low": fast,
     }
     assert choose_operating_points([fast], OBJECTIVES_USED, SCALE) == {"high": fast}
+
+
+def test_a_less_accurate_point_that_takes_more_energy_is_not_switched_to() -> None:
+    # the fast one is on the front by its latency alone
+    best, fast, cheap = variant(0.9, 1e-2, 1e-3), variant(0.8, 1e-4, 5e-3), variant(0.7, 1e-3, 1e-4)
+    chosen = choose_operating_points([best, fast, cheap], OBJECTIVES_USED, SCALE)
+    assert chosen == {"high": best, "low": cheap}

@@ -39,6 +39,7 @@ def variant(
         "accuracy": Metric(accuracy, "measured", seeds=seeds),
         "validation_accuracy": Metric(accuracy, "measured", seeds=seeds),
         "latency_s": Metric(latency_s, "measured"),
+        "energy_j": Metric(2 * latency_s, "modelled"),
     }
     form = NetworkForm(arch_id, "plain", precision, f"{arch_id}.safetensors", ("0.onnx", "1.onnx"))
     policy = ExitPolicy((0.5 + policy_index / 10,))
