@@ -183,8 +183,12 @@ class _Exporter:
         return [references[name] for name in {v.target for v in points.values()}]
 
     def _models(self, variant: Variant) -> list[Path]:
+        """Return a variant's ONNX files, all of them there and readable."""
         # names only: a variants.json from elsewhere must not reach out of the run
-        return [self._run.variants / Path(name).name for name in variant.form.models]
+        paths = [self._run.variants / Path(name).name for name in variant.form.models]
+        for path in paths:
+            read_onnx(path)
+        return paths
 
     def _samples(self, points: Mapping[str, Variant], networks: Mapping[str, str]) -> BundleSamples:
         validation = self._dataset.validation

@@ -19,6 +19,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from hwnas.run_folder import RunFolder
+from hwnas.variants import Variants
 
 if TYPE_CHECKING:
     from conftest import TinySearch
@@ -244,11 +245,28 @@ def test_a_damaged_front_is_named(shell: Shell, run: RunFolder, command: str, co
 
 
 def test_a_checkpoint_that_is_missing_or_damaged_is_named(shell: Shell, run: RunFolder) -> None:
+    # as it was searched: in float32, which is compared with the trained network
+    searched = Variants.load(run.variants_json).variants[0].form.arch_id
     for checkpoint in run.checkpoints.glob("*.safetensors"):
         checkpoint.write_bytes(b"damaged")
-    assert ".safetensors: missing or damaged" in shell.fails("export", run.path)
+    message = shell.fails("export", run.path, "--pick", searched)
+    assert ".safetensors: missing or damaged" in message
     shutil.rmtree(run.checkpoints)
-    assert ".safetensors: missing or damaged" in shell.fails("export", run.path)
+    message = shell.fails("export", run.path, "--pick", searched)
+    assert ".safetensors: missing or damaged" in message
+    assert not (run.path / "export").exists()
+
+
+def test_variants_or_their_models_that_are_missing_or_damaged_are_named(
+    shell: Shell, run: RunFolder
+) -> None:
+    for model in run.variants.glob("*.onnx"):
+        model.write_bytes(b"damaged")
+    assert ".onnx: not a valid ONNX model" in shell.fails("export", run.path)
+    shutil.rmtree(run.variants)
+    assert ".onnx: cannot be read" in shell.fails("export", run.path)
+    run.variants_json.unlink()
+    assert "variants.json: cannot be read" in shell.fails("export", run.path)
     assert not (run.path / "export").exists()
 
 
