@@ -99,8 +99,8 @@ def resize(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint
     """Return an image ``(H, W, C)`` in another size, as Pillow's bilinear filter does it.
 
     A triangle as wide as two pixels of the smaller image, first along rows, then along
-    columns, each rounded to 8 bits. Pillow from version 13 on takes the axes in another
-    order for some sizes, which changes a gray level by one.
+    columns, each rounded to 8 bits. Pillow 13.0 takes columns first for some sizes, which
+    changes a gray level by one.
     """
     rows = _weighted(_resize_weights(image.shape[1], width), image.transpose(1, 0, 2))
     return _weighted(_resize_weights(image.shape[0], height), rows.transpose(1, 0, 2))

@@ -27,7 +27,7 @@ def read_image_folder(source: ImageFolderSource, base_dir: Path) -> RawData:
         "grayscale": source.grayscale,
         "scale": {"divide_by": 255.0},
     }
-    # not resized by Pillow, whose versions differ: a device must see what training saw
+    # not resized by Pillow, whose order of axes is its own: a device must see what training saw
     pixels = np.stack([sized_image(spec, _read(file)) for file in files.files])
     return RawData(
         name=str(root),
