@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,15 @@ from hwnas.config import EarlyExitConfig
 from hwnas.datasets import Dataset
 from hwnas.exit_policy import ExitPolicy
 from hwnas.policy_curve import policy_curve
+from hwnas.precision_metrics import with_precision
 from hwnas.product_config import ProductConfig
 from hwnas.recall import recall_metrics
 from hwnas.variants import NetworkForm, Variant
 from latency_predictors import MeasuredArchitecture
 from targets import TargetSpec
+
+if TYPE_CHECKING:
+    import onnx
 
 Logits = Sequence[NDArray[np.float32]]
 
@@ -39,6 +43,7 @@ class MeasuredForm:
 
     Args:
         form: What it is.
+        models: Its ONNX graphs, one per stage, of the deployed network.
         answers: One per training seed; the first is deployed.
         measured: One measurement per stage, of the deployed network.
         spec: Of the target that measured it.
@@ -46,6 +51,7 @@ class MeasuredForm:
     """
 
     form: NetworkForm
+    models: tuple[onnx.ModelProto, ...]
     answers: tuple[SeedLogits, ...]
     measured: MeasuredArchitecture
     spec: TargetSpec
@@ -129,6 +135,8 @@ class FormJudge:
         metrics = deployed_metrics(
             accuracies, found.measured, shares, found.spec.energy_model, self._product
         )
+        measurements = found.measured.measurements
+        metrics = with_precision(metrics, found.form.precision, found.models, measurements)
         variant = Variant(
             found.form,
             policies[0],

@@ -197,12 +197,12 @@ class MemberSteps:
             write_atomically(
                 self._context.run.variants / name, model.SerializeToString(deterministic=True)
             )
-        forms = [MeasuredForm(form, answers, measured, target.spec)]
+        forms = [MeasuredForm(form, models, answers, measured, target.spec)]
         attempts = []
         for at, there in self._measuring.measure_at_points(measured, models, float_models, target):
             name = at.point.name
             if at.refused is None:
-                forms.append(MeasuredForm(form, answers, there, at.spec, name))
+                forms.append(MeasuredForm(form, models, answers, there, at.spec, name))
             else:
                 what = f"{form.network_id} at {name}"
                 attempts.append(Attempt(form.arch_id, what, False, f"not measured: {at.refused}"))
