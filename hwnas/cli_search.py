@@ -47,6 +47,8 @@ def search(
         from hwnas.accuracy_text import accuracy_notes
         from hwnas.reporting import report
         from hwnas.tables import front_table
+        from hwnas.variant_table import variant_table
+        from hwnas.variants import Variants
 
         page = report(run.path)
     if json_:
@@ -56,6 +58,7 @@ def search(
     screen.print(front_table(run.front()))
     for note in accuracy_notes(run.front()):
         screen.print(note, soft_wrap=True, markup=False, highlight=False)
+    screen.print(variant_table(Variants.load(run.variants_json)))
     screen.print(f"Report: {page}", soft_wrap=True)
     screen.print(f"Next: hwnas export {run.path}", soft_wrap=True)
 
