@@ -1,5 +1,7 @@
 """The terminal's table of variants."""
 
+import io
+
 from rich.console import Console
 
 from hwnas.exit_policy import ExitPolicy
@@ -26,7 +28,7 @@ def test_the_baseline_comes_first_then_the_front_from_slow_to_fast() -> None:
     base = variant("base", 2e-5, "plain", on_front=False)
     beaten = variant("beaten", 9e-5, "plain", on_front=False)
     table = variant_table(Variants((fast, slow, base, beaten), base.variant_id))
-    console = Console(width=140, record=True, quiet=True)
+    console = Console(width=140, record=True, file=io.StringIO())
     console.print(table)
     rows = [
         [cell.strip() for cell in line.split("│")[1:-1]]
