@@ -22,12 +22,19 @@ _TURNS = 32
 _JITTER = 1e-9
 
 
-def expected_gains(beliefs: Sequence[Belief], front: Array, *, exploring: bool = False) -> Array:
+def improvable(front: Array) -> ImprovableRegion:
+    """Return what losses reached, shape ``(k, m)``, leave to be gained below 1."""
+    return ImprovableRegion(front, np.ones(front.shape[1]))
+
+
+def expected_gains(
+    beliefs: Sequence[Belief], region: ImprovableRegion, *, exploring: bool = False
+) -> Array:
     """Return by how much each of n candidates is expected to enlarge the hypervolume.
 
     Args:
         beliefs: Of each of m objectives.
-        front: Shape ``(k, m)``: losses reached; 1 is the reference.
+        region: What was not reached.
         exploring: Whether models are taken to be less sure than they say.
 
     Returns:
@@ -35,7 +42,6 @@ def expected_gains(beliefs: Sequence[Belief], front: Array, *, exploring: bool =
     """
     losses = [belief.losses(exploring=exploring) for belief in beliefs]
     means, stds = (np.stack(part, axis=1) for part in zip(*losses, strict=True))
-    region = ImprovableRegion(front, np.ones(len(beliefs)))
     return region.expected_improvement(means, stds)
 
 
@@ -67,7 +73,8 @@ def greedy_batch(
     n = min(n, len(candidates))
     for turn in range(min(n, _TURNS)):
         exploring = turn % _EXPLORED == _EXPLORED - 1
-        gains = np.where(free, expected_gains(beliefs, front, exploring=exploring), -np.inf)
+        expected = expected_gains(beliefs, improvable(front), exploring=exploring)
+        gains = np.where(free, expected, -np.inf)
         # in large batches some at once, as many in each turn
         many = (n - len(chosen)) // (min(n, _TURNS) - turn)
         best = np.argsort(-gains, kind="stable")[:many]

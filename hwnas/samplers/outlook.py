@@ -9,7 +9,7 @@ import moocore
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas.samplers.batch_selection import expected_gains, greedy_batch
+from hwnas.samplers.batch_selection import expected_gains, greedy_batch, improvable
 from hwnas.samplers.candidates import Candidates
 from hwnas.samplers.grid import Rows
 from hwnas.samplers.loss_scale import LossScale
@@ -71,10 +71,11 @@ class Outlook:
             self._models = [model.believing(evaluations.pending) for model in self._models]
             expected = [m.belief(evaluations.pending).losses()[0] for m in self._models]
             self._front = np.concatenate([self._front, np.stack(expected, axis=1)])
+        self._region = improvable(self._front)
 
     def gains(self, candidates: Candidates) -> Array:
         """Return how much hypervolume each of n candidates is expected to add."""
-        return expected_gains([m.belief(candidates) for m in self._models], self._front)
+        return expected_gains([m.belief(candidates) for m in self._models], self._region)
 
     def batch(self, candidates: Candidates, n: int) -> list[int]:
         """Choose n of some candidates, the best first, each to complement those before it.
