@@ -40,7 +40,7 @@ def variant_table(variants: Variants) -> Table:
 def _cells(variant: Variant) -> tuple[str, ...]:
     metrics, form = variant.metrics, variant.form
     accuracy = metrics["accuracy"]
-    parts = [form.precision]
+    parts: list[str] = [form.precision]
     if form.training != "plain":
         parts.append(form.training.replace("_", " "))
     if variant.device_point is not None:
