@@ -110,7 +110,9 @@ class Outlook:
             if isinstance(model, LearnedObjective) and self._noise_std[column] > 0:
                 losses[self._learned_from, column] = model.denoised()
         feasible = losses[self._evaluations.is_feasible]
-        return np.concatenate([feasible, self._scale.losses(self._evaluations.others)])
+        reached = np.concatenate([feasible, self._scale.losses(self._evaluations.others)])
+        # of thousands of points a few count, and they are asked for again and again
+        return np.asarray(reached[moocore.is_nondominated(reached)])
 
 
 def _training_set(losses: Array) -> NDArray[np.intp]:

@@ -27,6 +27,8 @@ OTHER_VALUES = "other_values"
 
 # a block has so many trials as this part of those before it, if more than the batch
 _GROWTH = 20
+# of so many trials the next ones change little of what is known: blocks are longer
+_MANY, _GROWTH_OF_MANY = 1000, 5
 
 
 class ParetoGuidedSampler(BaseSampler):
@@ -150,7 +152,8 @@ class ParetoGuidedSampler(BaseSampler):
         """Return the first trial and the size of the block that a trial belongs to."""
         start = 0
         while True:
-            size = max(self._batch, start // _GROWTH)
+            growth = _GROWTH if start < _MANY else _GROWTH_OF_MANY
+            size = max(self._batch, start // growth)
             if number < start + size:
                 return start, size
             start += size
