@@ -15,7 +15,7 @@ import numpy as np
 
 from hwnas.accuracy_drop import accuracy_drop
 from hwnas.compressing import choose_teacher
-from hwnas.errors import UnreachableError
+from hwnas.errors import UnreachableError, UserError
 from hwnas.exit_savings import exit_savings
 from hwnas.form_judging import FormJudge, JudgedVariant
 from hwnas.form_measuring import FormMeasuring
@@ -110,18 +110,21 @@ def _with_outcome(attempt: Attempt, variants: Sequence[Variant]) -> Attempt:
     """Add to what was tried where its variants stand beside those it was made from."""
     own = [v for v in variants if v.form.arch_id == attempt.arch_id]
     made = [v for v in own if v.form.attempted == attempt.what]
-    before = [v for v in own if v.form.attempted is None]
-    if not made or not before:
+    if not made:
         return attempt
     kept = any(v.on_front for v in made)
-    fastest, reference = (
-        min(v.metrics["latency_s"].value for v in group) for group in (made, before)
-    )
-    where = "on the front" if kept else "not on the front"
-    outcome = (
-        f"{attempt.outcome}; {where}: {engineering(fastest, 's')} at least, "
-        f"{engineering(reference, 's')} before"
-    )
+    # of each the exit policy that costs least accuracy, at the usual clock
+    usual = [v for v in own if not v.policy_index and v.device_point is None]
+    after = [v for v in usual if v in made]
+    before = [
+        v for v in usual if v.form.attempted is None and v.form.has_exits == made[0].form.has_exits
+    ]
+    outcome = f"{attempt.outcome}; {'on the front' if kept else 'not on the front'}"
+    if after and before:
+        fastest, reference = (
+            min(v.metrics["latency_s"].value for v in group) for group in (after, before)
+        )
+        outcome += f": {engineering(fastest, 's')}, {engineering(reference, 's')} before"
     return replace(attempt, kept=kept, outcome=outcome)
 
 
@@ -143,18 +146,29 @@ def _with_drop(item: JudgedVariant, baseline: JudgedVariant) -> Variant:
 
 
 def _once(path: Path, step: Step, judge: FormJudge) -> tuple[list[JudgedVariant], list[Attempt]]:
-    """Take a step, or return what it brought before."""
+    """Take a step, or return what it brought before; what failed is tried again next time."""
     if path.exists():
-        data = json.loads(path.read_bytes())
-        return (
-            [JudgedVariant.from_dict(v) for v in data["variants"]],
-            [Attempt.from_dict(a) for a in data["attempts"]],
-        )
+        return _read(path)
     found = step.take()
     judged = [variant for form in found.forms for variant in judge.judge(form)]
     data = {
         "variants": [v.to_dict() for v in judged],
         "attempts": [a.to_dict() for a in found.attempts],
     }
-    write_atomically(path, json.dumps(data).encode())
+    if not found.failed:
+        write_atomically(path, json.dumps(data).encode())
     return judged, list(found.attempts)
+
+
+def _read(path: Path) -> tuple[list[JudgedVariant], list[Attempt]]:
+    try:
+        data = json.loads(path.read_bytes())
+        return (
+            [JudgedVariant.from_dict(v) for v in data["variants"]],
+            [Attempt.from_dict(a) for a in data["attempts"]],
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"{path}: damaged ({type(error).__name__}: {error}). Remove it, and continue with "
+            "--resume."
+        ) from None

@@ -21,7 +21,10 @@ def exit_savings(variants: Sequence[Variant]) -> list[Attempt]:
     plain = [
         v
         for v in variants
-        if v.form.training == "plain" and v.form.precision == "float32" and not v.policy_index
+        if v.form.training == "plain"
+        and v.form.precision == "float32"
+        and v.device_point is None
+        and not v.policy_index
     ]
     static = {v.form.arch_id: v for v in plain if not v.form.has_exits}
     return [

@@ -118,7 +118,10 @@ def _measured_twice(
     if isinstance(first, Failure):
         return first
     second = measure_stages(target, models, config=config, energy=energy, fresh=True)
-    if isinstance(second, Failure) or _latency_s(second) <= _latency_s(first):
+    if isinstance(second, Failure):
+        # a meter that fails leaves the latency, and the energy is modelled
+        return first if second.stage == "meter" else second
+    if _latency_s(second) <= _latency_s(first):
         return second
     return tuple(replace(a, energy=b.energy) for a, b in zip(first, second, strict=True))
 

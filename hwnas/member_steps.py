@@ -30,10 +30,17 @@ from targets import Failure, Target, write_atomically
 
 @dataclass(frozen=True)
 class Found:
-    """What a step brought: forms that were measured, and what to tell of what was tried."""
+    """What a step brought.
+
+    Args:
+        forms: That were measured.
+        attempts: What to tell of what was tried.
+        failed: Whether a measurement failed, which may succeed another time.
+    """
 
     forms: tuple[MeasuredForm, ...] = ()
     attempts: tuple[Attempt, ...] = ()
+    failed: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,6 +116,7 @@ class MemberSteps:
         networks, lines = quantized_networks(self._context, trained)
         found: list[MeasuredForm] = []
         attempts: list[Attempt] = []
+        failed = False
         for quantized in networks:
             precision: Precision = "mixed" if quantized.float_operators else "int8"
             form = quantized.trained.form(
@@ -119,9 +127,10 @@ class MemberSteps:
             )
             found += result.forms
             attempts += result.attempts
+            failed |= result.failed
         figures = {"accuracy_drop": min(q.accuracy_drop for q in networks)}
         tried = Attempt(trained.arch_id, what, bool(found), "; ".join(lines), figures)
-        return Found(tuple(found), (tried, *attempts))
+        return Found(tuple(found), (tried, *attempts), failed)
 
     def _distilled(self) -> Found:
         settings = self._context.config.deployment.distillation
@@ -159,7 +168,7 @@ class MemberSteps:
         )
         base = self._float32(self._searched)
         if not found.forms or not base.forms:
-            return Found(attempts=(*found.attempts, *base.attempts))
+            return Found(attempts=(*found.attempts, *base.attempts), failed=True)
         after, whole = found.forms[0].measured, base.forms[0].measured
         if training == "distilled":
             whole = after  # the same operators: what differs between two timings is noise
@@ -192,7 +201,8 @@ class MemberSteps:
         measured = self._measuring.measure(self._member.architecture, models, float_models, target)
         if isinstance(measured, Failure):
             reason = f"{measured.stage} failed on {target.name!r}: {measured.message}"
-            return Found(attempts=(Attempt(form.arch_id, form.network_id, False, reason),))
+            told = Attempt(form.arch_id, form.network_id, False, reason)
+            return Found(attempts=(told,), failed=True)
         for name, model in zip(form.models, models, strict=True):
             write_atomically(
                 self._context.run.variants / name, model.SerializeToString(deterministic=True)

@@ -65,9 +65,10 @@ def run_stages(context: SearchContext, predictors: Path, resume: bool, workers: 
     evaluate_candidates(context, workers)
     with TrainingPool(context.config, context.base_dir, workers) as trainers:
         front = measured_front(context, trainers)
+        folder = predictor_folder(predictors, context.target, context.space)
+        # kept, whatever becomes of the variants
+        write_results(context, front, folder)
         derive_variants(context, front, trainers)
-    folder = predictor_folder(predictors, context.target, context.space)
-    write_results(context, front, folder)
 
 
 def _prepare(context: SearchContext, predictor_root: Path, resume: bool) -> None:

@@ -66,9 +66,10 @@ def pick_points(
     return {ONLY_POINT: members[knee(scale.losses(values))]}
 
 
-def _distance_from_search(variant: Variant) -> tuple[bool, bool, int, int]:
+def _distance_from_search(variant: Variant) -> tuple[bool, bool, bool, int, int]:
     form = variant.form
     return (
+        variant.device_point is not None,
         form.training != "plain",
         form.precision != "float32",
         -len(form.models),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from hwnas.errors import UserError
 from hwnas.exit_policy import ExitPolicy
@@ -14,6 +15,8 @@ from hwnas.front import Metric
 from targets import write_atomically
 
 SCHEMA_VERSION = 1
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_. -]*")
 
 Precision: TypeAlias = Literal["float32", "int8", "mixed"]
 Training: TypeAlias = Literal["plain", "distilled", "pruned", "quantization_aware"]
@@ -119,9 +122,9 @@ class Variant:
             KeyError, TypeError, ValueError: If it is damaged.
         """
         form = NetworkForm(
-            str(data["arch_id"]),
-            data["training"],
-            data["precision"],
+            _name(data["arch_id"]),
+            _one_of(data["training"], get_args(Training)),
+            _one_of(data["precision"], get_args(Precision)),
             str(data["checkpoint"]),
             tuple(str(name) for name in data["models"]),
             tuple(str(name) for name in data["float_operators"]),
@@ -131,13 +134,26 @@ class Variant:
             form,
             ExitPolicy.from_dict(data["exit_policy"]),
             tuple(float(s) for s in data["exit_shares"]),
-            str(data["target"]),
+            _name(data["target"]),
             {name: Metric(**metric) for name, metric in data["metrics"].items()},
-            data["device_point"],
+            None if data["device_point"] is None else _name(data["device_point"]),
             bool(data["feasible"]),
             bool(data["on_front"]),
             int(data["policy_index"]),
         )
+
+
+def _name(text: str) -> str:
+    """Return what becomes a part of a file's name: none from elsewhere may leave the folder."""
+    if not _NAME.fullmatch(text):
+        raise ValueError(f"not a name: {text!r}")
+    return text
+
+
+def _one_of(text: str, known: tuple[str, ...]) -> Any:
+    if text not in known:
+        raise ValueError(f"wanted one of {', '.join(known)}. Got {text!r}")
+    return text
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """What early exits save, in a sentence, with numbers worked by hand."""
 
+from dataclasses import replace
+
 import pytest
 
 from hwnas.exit_policy import ExitPolicy
@@ -29,6 +31,15 @@ def test_exits_whose_heads_cost_more_than_they_save_are_said_to_save_nothing() -
     assert not told.kept
     assert told.outcome.startswith("saves nothing: 10% of the samples leave early")
     assert "5.00 µs, 4.00 µs without exits" in told.outcome
+
+
+def test_what_a_clock_saves_is_not_taken_for_a_saving_of_exits() -> None:
+    usual = [variant(1e-6, (0.5, 0.5)), variant(1e-6, (1.0,))]
+    slow = [
+        replace(v, device_point="600 MHz", metrics=variant(2e-6, (1.0,)).metrics) for v in usual
+    ]
+    (told,) = exit_savings([*usual, *slow])
+    assert told.figures["latency_saved"] == 0
 
 
 def test_a_network_that_was_measured_in_one_form_alone_is_left_out() -> None:

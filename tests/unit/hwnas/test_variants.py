@@ -47,6 +47,9 @@ def test_names_tell_forms_targets_policies_and_clocks_apart() -> None:
         pytest.param(lambda d: d.update(schema_version=7), id="another version"),
         pytest.param(lambda d: d["variants"][0].pop("exit_policy"), id="without a policy"),
         pytest.param(lambda d: d["variants"][0].update(metrics=3), id="metrics of another kind"),
+        pytest.param(lambda d: d["variants"][0].update(device_point="/../x"), id="a path"),
+        pytest.param(lambda d: d["variants"][0].update(target="../host"), id="a path of a target"),
+        pytest.param(lambda d: d["variants"][0].update(precision="int4"), id="unknown precision"),
     ],
 )
 def test_damaged_variants_are_refused_in_one_line(tmp_path: Path, change: object) -> None:
