@@ -11,7 +11,7 @@ from hwnas.device_points import AtPoint, measure_at_points
 from hwnas.finalists import front_timing
 from hwnas.search_context import SearchContext
 from hwnas.target_checking import open_target
-from latency_predictors import Graph, MeasuredArchitecture, measure_stages
+from latency_predictors import MeasuredArchitecture, measure_stages
 from search_spaces import Architecture, workloads_from_onnx
 from targets import EnergyConfig, Failure, MeasureConfig, Measurement, Target
 
@@ -69,13 +69,13 @@ class FormMeasuring:
         found = _measured_twice(target, models, front_timing(context.constraints), energy)
         if isinstance(found, Failure):
             return found
-        return MeasuredArchitecture(architecture, _graphs(float_models), found)
+        graphs = tuple(workloads_from_onnx(model) for model in float_models)
+        return MeasuredArchitecture(architecture, graphs, found)
 
     def measure_at_points(
         self,
         measured: MeasuredArchitecture,
         models: Sequence[onnx.ModelProto],
-        float_models: Sequence[onnx.ModelProto],
         target: Target,
     ) -> list[tuple[AtPoint, MeasuredArchitecture]]:
         """Measure a network's stages again at every operating point, where that is asked for.
@@ -83,7 +83,6 @@ class FormMeasuring:
         Args:
             measured: The same network with the device as its target describes it.
             models: One per stage, to measure.
-            float_models: The same in float32.
             target: Where to measure.
 
         Returns:
@@ -99,11 +98,7 @@ class FormMeasuring:
             config=front_timing(self._context.constraints),
             energy=config.energy_measurement.for_target(config.seed),
         )
-        graphs = _graphs(float_models)
-        return [
-            (at, MeasuredArchitecture(measured.architecture, graphs, at.measurements))
-            for at in found
-        ]
+        return [(at, replace(measured, measurements=at.measurements)) for at in found]
 
 
 def _measured_twice(
@@ -128,7 +123,3 @@ def _measured_twice(
 
 def _latency_s(measurements: Sequence[Measurement]) -> float:
     return sum(m.latency_median_s for m in measurements)
-
-
-def _graphs(models: Sequence[onnx.ModelProto]) -> tuple[Graph, ...]:
-    return tuple(workloads_from_onnx(model) for model in models)

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hwnas.form_judging import SeedLogits
-from hwnas.mixed_precision import accuracy_drop, mixed_precision
+from hwnas.mixed_precision import largest_drop, mixed_precision
 from hwnas.quantization import CalibratedStages
 from hwnas.search_context import SearchContext
 from hwnas.stage_running import run_stage_models
 from hwnas.trained_forms import Models, TrainedNetworks, stage_graphs
-
-if TYPE_CHECKING:
-    from torch import nn
 
 # trainings for int8 draw their seeds from a stream that no trial number reaches
 _INT8_STREAM = (1 << 30) + 1
@@ -60,56 +56,64 @@ def quantized_networks(
         is. And a line on each that was tried.
     """
     settings = context.config.deployment
-    plain = _quantized(context, trained)
+    calibrated = _calibrated(context, trained)
+    plain = _quantized(context, trained, calibrated)
     tried, lines = [plain], [f"int8 loses {_points(plain)}"]
     if plain.accuracy_drop > settings.max_int8_drop:
-        partly = _quantized(context, trained, _sensitive(context, plain))
+        partly = _quantized(context, trained, calibrated, _sensitive(context, calibrated[0]))
         tried.append(partly)
         kept = len(partly.float_operators)
         lines.append(f"with {kept} operators in float32 {_points(partly)}")
         if settings.fine_tune_epochs and (tuned := _fine_tuned(context, trained)) is not None:
-            tried.append(_quantized(context, tuned))
+            tried.append(_quantized(context, tuned, _calibrated(context, tuned)))
             lines.append(f"after training for int8 {_points(tried[-1])}")
     within = [q for q in tried if q.accuracy_drop <= settings.max_int8_drop]
     return within or tried, lines
 
 
 def _quantized(
-    context: SearchContext, trained: TrainedNetworks, float_operators: Sequence[str] = ()
+    context: SearchContext,
+    trained: TrainedNetworks,
+    calibrated: Sequence[CalibratedStages],
+    float_operators: Sequence[str] = (),
 ) -> QuantizedNetworks:
     dataset = context.dataset
-    answers, drops, deployed = [], [], None
-    for network in trained.networks:
-        calibrated = _calibrated(context, network)
-        models = calibrated.quantized(float_operators)
+    quantized = [stages.quantized(float_operators) for stages in calibrated]
+    answers, drops = [], []
+    for stages, models in zip(calibrated, quantized, strict=True):
         found = SeedLogits(
             run_stage_models(models, dataset.validation.x),
             run_stage_models(models, dataset.test.x),
         )
-        before = run_stage_models(calibrated.models, dataset.validation.x)
-        drops.append(accuracy_drop(before, found.validation, dataset.validation.y))
+        before = run_stage_models(stages.models, dataset.validation.x)
+        drops.append(largest_drop(before, found.validation, dataset.validation.y))
         answers.append(found)
-        deployed = deployed or (models, calibrated.models)
-    if deployed is None:
-        raise ValueError("wanted a network. Got none.")
     return QuantizedNetworks(
-        trained, *deployed, tuple(answers), tuple(float_operators), float(np.mean(drops))
+        trained,
+        quantized[0],
+        calibrated[0].models,
+        tuple(answers),
+        tuple(float_operators),
+        float(np.mean(drops)),
     )
 
 
-def _calibrated(context: SearchContext, network: nn.Module) -> CalibratedStages:
+def _calibrated(context: SearchContext, trained: TrainedNetworks) -> list[CalibratedStages]:
     train = context.dataset.train.x
     count = min(context.config.deployment.calibration_samples, len(train))
     # spread over the split: neighbours may be of one class or one speaker
     rows = np.linspace(0, len(train) - 1, count).round().astype(np.intp)
-    return CalibratedStages(stage_graphs(context, network), train[rows])
+    return [
+        CalibratedStages(stage_graphs(context, network), train[rows])
+        for network in trained.networks
+    ]
 
 
-def _sensitive(context: SearchContext, plain: QuantizedNetworks) -> tuple[str, ...]:
-    """Return which operators of the first seed's network have to stay in float32."""
+def _sensitive(context: SearchContext, calibrated: CalibratedStages) -> tuple[str, ...]:
+    """Return which operators of a network have to stay in float32."""
     validation = context.dataset.validation
     found = mixed_precision(
-        _calibrated(context, plain.trained.networks[0]),
+        calibrated,
         validation.x,
         validation.y,
         max_drop=context.config.deployment.max_int8_drop,

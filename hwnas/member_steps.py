@@ -209,7 +209,7 @@ class MemberSteps:
             )
         forms = [MeasuredForm(form, models, answers, measured, target.spec)]
         attempts = []
-        for at, there in self._measuring.measure_at_points(measured, models, float_models, target):
+        for at, there in self._measuring.measure_at_points(measured, models, target):
             name = at.point.name
             if at.refused is None:
                 forms.append(MeasuredForm(form, models, answers, there, at.spec, name))

@@ -28,7 +28,7 @@ class MixedPrecision:
     Args:
         models: One per stage.
         float_operators: What stays in float32, the most sensitive first.
-        accuracy_drop: Of these stages against float32, see `accuracy_drop`.
+        accuracy_drop: Of these stages against float32, see `largest_drop`.
     """
 
     models: tuple[onnx.ModelProto, ...]
@@ -64,7 +64,7 @@ def mixed_precision(
         kept = tuple(ranked[:n_float])
         models = calibrated.quantized(kept)
         logits = run_stage_models(models, samples)
-        return MixedPrecision(models, kept, accuracy_drop(reference, logits, labels))
+        return MixedPrecision(models, kept, largest_drop(reference, logits, labels))
 
     found = judged(0)
     too_few, enough = -1, 0
@@ -105,7 +105,7 @@ def operator_noise(calibrated: CalibratedStages) -> Mapping[str, float]:
     return noise
 
 
-def accuracy_drop(reference: Logits, logits: Logits, labels: NDArray[np.int64]) -> float:
+def largest_drop(reference: Logits, logits: Logits, labels: NDArray[np.int64]) -> float:
     """Return the accuracy lost at the exit that loses most; negative where all gain.
 
     Args:

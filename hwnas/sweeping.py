@@ -12,12 +12,12 @@ import numpy as np
 
 import targets
 from hwnas.candidate_energy import measured_energy_metrics, modelled_energy_metrics
-from hwnas.device_points import NO_ENERGY, OpenTarget
+from hwnas.device_points import NO_ENERGY, OpenTarget, energy_model_at
 from hwnas.errors import UserError
 from hwnas.front import Metric
 from hwnas.measuring import MeasuredModel, failure_error, read_onnx
 from hwnas.progress import ProgressReporter, SilentProgress
-from latency_predictors import EnergyRange
+from latency_predictors import modelled_energy
 from targets import Artifact, EnergyConfig, Failure, MeasureConfig, Target, TargetSpec
 from targets.operating_points import OperatingPoint, at_point, operating_points, refusal
 
@@ -251,11 +251,10 @@ class _Bench:
 def _with_modelled_energy(
     measured: MeasuredModel, spec: TargetSpec, point: OperatingPoint | None
 ) -> MeasuredModel:
-    if point is None or point.active_power_w is None:
+    model = None if point is None else energy_model_at(spec, point)
+    if model is None:
         return replace(measured, energy_not_measured_because=NO_ENERGY)
-    energy_j = point.active_power_w * measured.measurement.latency_median_s
-    blur = spec.energy_model.relative_uncertainty
-    modelled = EnergyRange(energy_j, energy_j * (1 - blur), energy_j * (1 + blur))
+    modelled = modelled_energy(measured.measurement.latency_median_s, (), model)
     metrics = modelled_energy_metrics([modelled], [1.0], _FROM_POWER)
     del metrics["worst_energy_j"]  # one model has one path
     return replace(measured, metrics=metrics)

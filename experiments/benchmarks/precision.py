@@ -33,7 +33,7 @@ from hwnas.config import ExperimentConfig, load_config
 from hwnas.datasets import Dataset, load_dataset
 from hwnas.errors import UserError
 from hwnas.flash_parts import FlashParts, flash_parts
-from hwnas.mixed_precision import accuracy_drop, mixed_precision
+from hwnas.mixed_precision import largest_drop, mixed_precision
 from hwnas.quantization import CalibratedStages
 from hwnas.quantization_aware import LEARNING_RATE_SHARE, fine_tune_quantization_aware
 from hwnas.spaces import create_space
@@ -199,7 +199,7 @@ def judged(
     stages = calibrated(network, space, dataset)
     int8 = stages.quantized()
     validation = dataset.validation
-    drop = accuracy_drop(
+    drop = largest_drop(
         run_stage_models(stages.models, validation.x),
         run_stage_models(int8, validation.x),
         validation.y,

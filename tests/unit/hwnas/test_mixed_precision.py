@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hwnas.mixed_precision import accuracy_drop, mixed_precision, operator_noise
+from hwnas.mixed_precision import largest_drop, mixed_precision, operator_noise
 from hwnas.quantization import CalibratedStages
 from hwnas.stage_running import run_stage_models
 from targets.quantized import is_quantized
@@ -83,12 +83,12 @@ def test_accuracy_is_lost_at_the_exit_that_loses_most() -> None:
     labels = np.zeros(4, dtype=np.int64)
     before = [np.stack([right, right, right, wrong]), np.stack([right] * 4)]
     after = [np.stack([right] * 4), np.stack([right, right, wrong, wrong])]
-    assert accuracy_drop(before, after, labels) == 0.5
-    assert accuracy_drop(before[:1], after[:1], labels) == -0.25
+    assert largest_drop(before, after, labels) == 0.5
+    assert largest_drop(before[:1], after[:1], labels) == -0.25
 
 
 def test_a_drop_at_the_limit_is_within_it() -> None:
     labels = np.zeros(500, dtype=np.int64)
     before = np.eye(2, dtype=np.float32)[[0] * 170 + [1] * 330]
     after = np.eye(2, dtype=np.float32)[[0] * 165 + [1] * 335]
-    assert accuracy_drop([before], [after], labels) <= 0.01
+    assert largest_drop([before], [after], labels) <= 0.01
