@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwnas.form_judging import SeedLogits
-from hwnas.mixed_precision import largest_drop, mixed_precision
+from hwnas.mixed_precision import mean_largest_drop, mixed_precision
 from hwnas.quantization import CalibratedStages
 from hwnas.search_context import SearchContext
 from hwnas.stage_running import run_stage_models
@@ -45,7 +45,7 @@ def quantized_networks(
     """Quantize networks; while that costs more accuracy than allowed, try what helps.
 
     First all of them in int8; if that loses too much, the most sensitive operators stay in
-    float32; and the networks are trained on for int8.
+    float32, the same ones of every seed; and the networks are trained on for int8.
 
     Args:
         context: The search.
@@ -60,10 +60,11 @@ def quantized_networks(
     plain = _quantized(context, trained, calibrated)
     tried, lines = [plain], [f"int8 loses {_points(plain)}"]
     if plain.accuracy_drop > settings.max_int8_drop:
-        partly = _quantized(context, trained, calibrated, _sensitive(context, calibrated[0]))
-        tried.append(partly)
-        kept = len(partly.float_operators)
-        lines.append(f"with {kept} operators in float32 {_points(partly)}")
+        if sensitive := _sensitive(context, calibrated):
+            tried.append(_quantized(context, trained, calibrated, sensitive))
+            lines.append(f"with {len(sensitive)} operators in float32 {_points(tried[-1])}")
+        else:
+            lines.append("mixed precision would leave no operator in int8")
         if settings.fine_tune_epochs and (tuned := _fine_tuned(context, trained)) is not None:
             tried.append(_quantized(context, tuned, _calibrated(context, tuned)))
             lines.append(f"after training for int8 {_points(tried[-1])}")
@@ -79,22 +80,22 @@ def _quantized(
 ) -> QuantizedNetworks:
     dataset = context.dataset
     quantized = [stages.quantized(float_operators) for stages in calibrated]
-    answers, drops = [], []
-    for stages, models in zip(calibrated, quantized, strict=True):
-        found = SeedLogits(
+    before = [run_stage_models(stages.models, dataset.validation.x) for stages in calibrated]
+    answers = tuple(
+        SeedLogits(
             run_stage_models(models, dataset.validation.x),
             run_stage_models(models, dataset.test.x),
         )
-        before = run_stage_models(stages.models, dataset.validation.x)
-        drops.append(largest_drop(before, found.validation, dataset.validation.y))
-        answers.append(found)
+        for models in quantized
+    )
+    drop = mean_largest_drop(before, [a.validation for a in answers], dataset.validation.y)
     return QuantizedNetworks(
         trained,
         quantized[0],
         calibrated[0].models,
-        tuple(answers),
+        answers,
         tuple(float_operators),
-        float(np.mean(drops)),
+        drop,
     )
 
 
@@ -109,8 +110,8 @@ def _calibrated(context: SearchContext, trained: TrainedNetworks) -> list[Calibr
     ]
 
 
-def _sensitive(context: SearchContext, calibrated: CalibratedStages) -> tuple[str, ...]:
-    """Return which operators of a network have to stay in float32."""
+def _sensitive(context: SearchContext, calibrated: Sequence[CalibratedStages]) -> tuple[str, ...]:
+    """Return which operators have to stay in float32; none where that is all of them."""
     validation = context.dataset.validation
     found = mixed_precision(
         calibrated,
@@ -118,7 +119,8 @@ def _sensitive(context: SearchContext, calibrated: CalibratedStages) -> tuple[st
         validation.y,
         max_drop=context.config.deployment.max_int8_drop,
     )
-    return found.float_operators
+    n_operators = sum(map(len, calibrated[0].stage_operators))
+    return found.float_operators if len(found.float_operators) < n_operators else ()
 
 
 def _fine_tuned(context: SearchContext, trained: TrainedNetworks) -> TrainedNetworks | None:

@@ -23,48 +23,48 @@ _NOISE_SAMPLES = 64
 
 @dataclass(frozen=True)
 class MixedPrecision:
-    """Stages of which some operators stay in float32.
+    """Which operators of some networks stay in float32.
 
     Args:
-        models: One per stage.
+        models: Of each network one per stage, with these operators in float32.
         float_operators: What stays in float32, the most sensitive first.
-        accuracy_drop: Of these stages against float32, see `largest_drop`.
+        accuracy_drop: Against float32, see `mean_largest_drop`.
     """
 
-    models: tuple[onnx.ModelProto, ...]
+    models: tuple[tuple[onnx.ModelProto, ...], ...]
     float_operators: tuple[str, ...]
     accuracy_drop: float
 
 
 def mixed_precision(
-    calibrated: CalibratedStages,
+    networks: Sequence[CalibratedStages],
     samples: NDArray[np.float32],
     labels: NDArray[np.int64],
     *,
     max_drop: float,
 ) -> MixedPrecision:
-    """Quantize all operators but the fewest that keep the accuracy.
+    """Quantize all operators but the fewest that keep the accuracy, the same in every network.
 
-    Operators are ranked by `operator_noise`; the shortest head of that list that keeps the drop
-    within the limit is found by bisection, which takes accuracies to fall with every operator
-    that is quantized. What comes out has been judged itself. With no operator quantized the
-    drop is 0, so that there always is a result.
+    Operators are ranked by `operator_noise`, averaged over the networks; the shortest head of
+    that list that keeps their mean drop within the limit is found by bisection, which takes
+    accuracies to fall with every operator that is quantized. What comes out has been judged
+    itself. With no operator quantized the drop is 0, so that there always is a result.
 
     Args:
-        calibrated: The stages.
+        networks: The stages of each; they differ in their training seed alone.
         samples: To judge by, ``(N, C, H, W)``: neither of the training nor of the test split.
         labels: Their classes ``(N,)``.
         max_drop: Accuracy that may be lost, a share of samples.
     """
-    reference = run_stage_models(calibrated.models, samples)
-    noise = operator_noise(calibrated)
-    ranked = sorted(noise, key=lambda name: noise[name], reverse=True)
+    references = [run_stage_models(stages.models, samples) for stages in networks]
+    noises = [operator_noise(stages) for stages in networks]
+    ranked = sorted(noises[0], key=lambda name: -float(np.mean([n[name] for n in noises])))
 
     def judged(n_float: int) -> MixedPrecision:
         kept = tuple(ranked[:n_float])
-        models = calibrated.quantized(kept)
-        logits = run_stage_models(models, samples)
-        return MixedPrecision(models, kept, largest_drop(reference, logits, labels))
+        models = tuple(stages.quantized(kept) for stages in networks)
+        answers = [run_stage_models(stages, samples) for stages in models]
+        return MixedPrecision(models, kept, mean_largest_drop(references, answers, labels))
 
     found = judged(0)
     too_few, enough = -1, 0
@@ -105,20 +105,25 @@ def operator_noise(calibrated: CalibratedStages) -> Mapping[str, float]:
     return noise
 
 
-def largest_drop(reference: Logits, logits: Logits, labels: NDArray[np.int64]) -> float:
-    """Return the accuracy lost at the exit that loses most; negative where all gain.
+def mean_largest_drop(
+    references: Sequence[Logits], answers: Sequence[Logits], labels: NDArray[np.int64]
+) -> float:
+    """Return the mean over networks of what each loses at the exit that loses most.
 
     Args:
-        reference: Of every exit in float32, each ``(N, classes)``.
-        logits: Of every exit as it is to be deployed.
+        references: Of each network: of every exit in float32, each ``(N, classes)``.
+        answers: The same as they are to be deployed.
         labels: Classes ``(N,)``.
     """
     # counts: a drop of 5 in 500 is 0.01 then, and no bit more
     lost = [
-        _n_right(before, labels) - _n_right(after, labels)
-        for before, after in zip(reference, logits, strict=True)
+        max(
+            _n_right(before, labels) - _n_right(after, labels)
+            for before, after in zip(reference, logits, strict=True)
+        )
+        for reference, logits in zip(references, answers, strict=True)
     ]
-    return max(lost) / len(labels)
+    return sum(lost) / (len(lost) * len(labels))
 
 
 def _n_right(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> int:

@@ -33,7 +33,7 @@ from hwnas.config import ExperimentConfig, load_config
 from hwnas.datasets import Dataset, load_dataset
 from hwnas.errors import UserError
 from hwnas.flash_parts import FlashParts, flash_parts
-from hwnas.mixed_precision import largest_drop, mixed_precision
+from hwnas.mixed_precision import mean_largest_drop, mixed_precision
 from hwnas.quantization import CalibratedStages
 from hwnas.quantization_aware import LEARNING_RATE_SHARE, fine_tune_quantization_aware
 from hwnas.spaces import create_space
@@ -199,15 +199,15 @@ def judged(
     stages = calibrated(network, space, dataset)
     int8 = stages.quantized()
     validation = dataset.validation
-    drop = largest_drop(
-        run_stage_models(stages.models, validation.x),
-        run_stage_models(int8, validation.x),
+    drop = mean_largest_drop(
+        [run_stage_models(stages.models, validation.x)],
+        [run_stage_models(int8, validation.x)],
         validation.y,
     )
     mixed, n_float = int8, 0
     if drop > settings.max_drop:
-        found = mixed_precision(stages, validation.x, validation.y, max_drop=settings.max_drop)
-        mixed, n_float = found.models, len(found.float_operators)
+        found = mixed_precision([stages], validation.x, validation.y, max_drop=settings.max_drop)
+        mixed, n_float = found.models[0], len(found.float_operators)
     # other batches than the training's
     seed_on = settings.seeds + seed
     for_int8 = fine_tune_quantization_aware(
