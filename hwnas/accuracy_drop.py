@@ -6,7 +6,7 @@ from hwnas.accuracy_comparison import Correct, compare_accuracy
 from hwnas.front import Metric
 
 
-def accuracy_drop(correct: Correct, baseline: Correct) -> Metric:
+def accuracy_drop(correct: Correct, baseline: Correct, split: str = "test") -> Metric:
     """Return the accuracy of the baseline less that of a variant, on the same samples.
 
     Paired by sample, so that a variant which errs where the baseline does has a narrow
@@ -15,6 +15,7 @@ def accuracy_drop(correct: Correct, baseline: Correct) -> Metric:
     Args:
         correct: Which samples each seed's network got right, shape ``(k, n)``.
         baseline: Likewise ``(l, n)``, in the same order of samples.
+        split: Of the samples.
 
     Raises:
         ValueError: As `compare_accuracy`.
@@ -23,5 +24,5 @@ def accuracy_drop(correct: Correct, baseline: Correct) -> Metric:
     # no -0.0, which prints as a loss would
     value = 0.0 - found.difference
     return Metric(
-        value, "measured", 0.0 - found.high, 0.0 - found.low, seeds=len(correct), split="test"
+        value, "measured", 0.0 - found.high, 0.0 - found.low, seeds=len(correct), split=split
     )

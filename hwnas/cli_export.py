@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from hwnas.cli_check import SLA_NOT_MET
+from hwnas.cli_check import SLA_NOT_MET, show_check
 from hwnas.cli_output import Json, console, print_json
 from hwnas.errors import UserError
 from hwnas.units import kibibytes
@@ -57,17 +57,17 @@ def export(
 
 
 def _picked(run: Path, sla: Path, json_: bool) -> tuple[str, dict[str, object]]:
-    """Return the variant that an SLA picks; end here where none meets it."""
+    """Return the variant that an SLA picks; end here where it does not meet it."""
     from hwnas.checking import check
-    from hwnas.sla_table import sla_table
 
     result = check(run, sla)
-    variant_id, report = next(iter(result.reports.items()))
+    if result.choice is None:
+        raise UserError(f"{run}: is a bundle. Wanted the folder of a finished run.")
     document: dict[str, object] = {"sla": result.to_dict()}
     if not json_:
-        console().print(sla_table(report, variant_id))
+        show_check(result)
     elif not result.is_met:
         print_json(document)
     if not result.is_met:
         raise typer.Exit(SLA_NOT_MET)
-    return variant_id, document
+    return result.choice.variant.variant_id, document

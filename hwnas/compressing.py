@@ -76,7 +76,8 @@ def distil_member(
         settings,
     )
     costs = context.costs.predict([student.architecture])[0].mean_stage_latency_s
-    name = f"{arch_id}-distilled-by-{teacher.architecture.arch_id}"
+    # another teacher, or the same one trained otherwise, makes another student
+    name = f"{arch_id}-distilled-by-{teaching.checkpoint.stem}"
     tasks = [
         TrainingTask(
             architecture=student.architecture,

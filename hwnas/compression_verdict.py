@@ -101,11 +101,11 @@ def judge_compression(
 ) -> Attempt:
     """Compare a network before and after compression, seed by seed.
 
-    It is kept if no change can be for the worse by more than its margin, and one is for the
-    better: the accuracy's interval lies above minus its margin, latency's and energy's below
-    theirs, and at least one of the three lies on the good side of 0. Intervals are Student's of
-    the paired differences, 95 %, each on its own, see `accuracy_change`; costs are compared by
-    the logarithm of their ratio. The test split has no part in it.
+    It is fit to be kept if no change can be for the worse by more than its margin, and one is
+    for the better: the accuracy's interval lies above minus its margin, latency's and energy's
+    below theirs, and at least one of the three lies on the good side of 0. Intervals are
+    Student's of the paired differences, 95 %, each on its own, see `accuracy_change`; costs are
+    compared by the logarithm of their ratio. The test split has no part in it.
 
     Args:
         arch_id: Of the network.
@@ -141,7 +141,7 @@ def judge_compression(
             f"{name}_change_low": change.low,
             f"{name}_change_high": change.high,
         }
-    verdict = f"not kept, {doubts}" if doubts else "kept"
+    verdict = f"not kept, {doubts}" if doubts else "better"
     return Attempt(arch_id, what, not doubts, f"{verdict}: {told}", figures)
 
 

@@ -19,7 +19,7 @@ from hwnas.errors import UnreachableError, UserError
 from hwnas.exit_savings import exit_savings
 from hwnas.form_judging import FormJudge, JudgedVariant
 from hwnas.form_measuring import FormMeasuring
-from hwnas.front import Candidate, ParetoFront, meets
+from hwnas.front import VALIDATION, Candidate, ParetoFront, meets
 from hwnas.member_steps import MemberSteps, Step
 from hwnas.pareto import is_non_dominated, spread_members
 from hwnas.search_context import SearchContext
@@ -137,21 +137,29 @@ def _baseline(judged: Sequence[JudgedVariant]) -> JudgedVariant:
 
 
 def _with_drop(item: JudgedVariant, baseline: JudgedVariant) -> Variant:
-    """Add how much test accuracy a variant loses against the baseline, sample by sample."""
+    """Add how much accuracy a variant loses against the baseline, sample by sample."""
     variant = item.variant
     if len(item.correct) < 2 or len(baseline.correct) < 2:
         return variant  # one seed does not tell of others
-    drop = accuracy_drop(item.correct, baseline.correct)
-    return replace(variant, metrics={**variant.metrics, "accuracy_drop": drop})
+    on_validation = item.validation_correct, baseline.validation_correct
+    drops = {
+        "accuracy_drop": accuracy_drop(item.correct, baseline.correct),
+        f"{VALIDATION}accuracy_drop": accuracy_drop(*on_validation, "validation"),
+    }
+    return replace(variant, metrics={**variant.metrics, **drops})
 
 
 def _once(path: Path, step: Step, judge: FormJudge) -> tuple[list[JudgedVariant], list[Attempt]]:
-    """Take a step, or return what it brought before; what failed is tried again next time."""
-    if path.exists():
-        return _read(path)
+    """Take a step, or return what it brought before of the same networks.
+
+    What failed is tried again next time.
+    """
+    if path.exists() and (kept := _read(path, step.key)) is not None:
+        return kept
     found = step.take()
     judged = [variant for form in found.forms for variant in judge.judge(form)]
     data = {
+        "key": step.key,
         "variants": [v.to_dict() for v in judged],
         "attempts": [a.to_dict() for a in found.attempts],
     }
@@ -160,9 +168,12 @@ def _once(path: Path, step: Step, judge: FormJudge) -> tuple[list[JudgedVariant]
     return judged, list(found.attempts)
 
 
-def _read(path: Path) -> tuple[list[JudgedVariant], list[Attempt]]:
+def _read(path: Path, key: str) -> tuple[list[JudgedVariant], list[Attempt]] | None:
+    """Return what a step brought; none where what it depends on has changed since."""
     try:
         data = json.loads(path.read_bytes())
+        if data["key"] != key:
+            return None
         return (
             [JudgedVariant.from_dict(v) for v in data["variants"]],
             [Attempt.from_dict(a) for a in data["attempts"]],

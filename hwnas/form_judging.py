@@ -15,6 +15,7 @@ from hwnas.candidate_training import judge
 from hwnas.config import EarlyExitConfig
 from hwnas.datasets import Dataset
 from hwnas.exit_policy import ExitPolicy
+from hwnas.front import VALIDATION
 from hwnas.policy_curve import policy_curve
 from hwnas.precision_metrics import with_precision
 from hwnas.product_config import ProductConfig
@@ -48,6 +49,7 @@ class MeasuredForm:
         measured: One measurement per stage, of the deployed network.
         spec: Of the target that measured it.
         device_point: Operating point that the device was at.
+        selected: As of `TrainedNetworks`.
     """
 
     form: NetworkForm
@@ -56,25 +58,47 @@ class MeasuredForm:
     measured: MeasuredArchitecture
     spec: TargetSpec
     device_point: str | None = None
+    selected: bool = False
 
 
 @dataclass(frozen=True)
 class JudgedVariant:
-    """A variant, and which test samples each seed's network got right, shape ``(seeds, n)``."""
+    """A variant, and which samples each seed's network got right.
+
+    Args:
+        variant: With every metric but those that compare it with others.
+        correct: Of the test split, shape ``(seeds, n)``.
+        validation_correct: Of the validation split, likewise.
+    """
 
     variant: Variant
     correct: NDArray[np.bool_]
+    validation_correct: NDArray[np.bool_]
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready form."""
-        rows = [pack_bits(row) for row in self.correct]
-        return {"variant": self.variant.to_dict(), "correct": rows, "n": self.correct.shape[1]}
+        return {
+            "variant": self.variant.to_dict(),
+            "correct": _packed(self.correct),
+            "validation_correct": _packed(self.validation_correct),
+        }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> JudgedVariant:
         """Rebuild it from `to_dict`."""
-        rows = [unpack_bits(row, data["n"]) for row in data["correct"]]
-        return cls(Variant.from_dict(data["variant"]), np.stack(rows))
+        return cls(
+            Variant.from_dict(data["variant"]),
+            _unpacked(data["correct"]),
+            _unpacked(data["validation_correct"]),
+        )
+
+
+def _packed(correct: NDArray[np.bool_]) -> dict[str, Any]:
+    return {"n": correct.shape[1], "rows": [pack_bits(row) for row in correct]}
+
+
+def _unpacked(data: Mapping[str, Any]) -> NDArray[np.bool_]:
+    return np.stack([unpack_bits(row, data["n"]) for row in data["rows"]])
 
 
 class FormJudge:
@@ -125,12 +149,16 @@ class FormJudge:
         pairs = list(zip(found.answers, policies, strict=True))
         on_validation = [judge(answers.validation, validation, p) for answers, p in pairs]
         on_test = [judge(answers.test, test, policy) for answers, policy in pairs]
-        predicted = np.stack([policy.apply(answers.test)[0] for answers, policy in pairs])
+        predicted = np.stack([p.apply(answers.test)[0] for answers, p in pairs])
+        chosen_by = np.stack([p.apply(answers.validation)[0] for answers, p in pairs])
         shares = on_validation[0].exit_shares
+        classes = self._dataset.class_names
+        recalls = recall_metrics(chosen_by, validation.y, classes, "validation")
         accuracies = {
             "accuracy": accuracy_metric(on_test, "test"),
-            "validation_accuracy": accuracy_metric(on_validation, "validation"),
-            **recall_metrics(predicted, test.y, self._dataset.class_names),
+            "validation_accuracy": accuracy_metric(on_validation, "validation", found.selected),
+            **recall_metrics(predicted, test.y, classes),
+            **{f"{VALIDATION}{name}": metric for name, metric in recalls.items()},
         }
         metrics = deployed_metrics(
             accuracies, found.measured, shares, found.spec.energy_model, self._product
@@ -146,4 +174,4 @@ class FormJudge:
             found.device_point,
             policy_index=index,
         )
-        return JudgedVariant(variant, predicted == test.y)
+        return JudgedVariant(variant, predicted == test.y, chosen_by == validation.y)

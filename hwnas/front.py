@@ -22,6 +22,10 @@ _CSV_PARTS = (
     *("boundary", "voltage_v", "bandwidth_hz", "note"),
 )
 
+VALIDATION = "validation_"
+"""What metrics of the validation split begin with, where those of the test split have the name
+alone: choices are made by the former."""
+
 
 @dataclass(frozen=True)
 class Metric:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -139,13 +139,7 @@ def _fine_tuned(context: SearchContext, trained: TrainedNetworks) -> TrainedNetw
         if tuned is None:
             return None
         networks.append(tuned)
-    return TrainedNetworks(
-        trained.arch_id,
-        "quantization_aware",
-        trained.checkpoint,
-        tuple(networks),
-        trained.has_exits,
-    )
+    return replace(trained, training="quantization_aware", networks=tuple(networks))
 
 
 def _points(found: QuantizedNetworks) -> str:

@@ -15,6 +15,7 @@ from hwnas.front import Candidate
 from hwnas.int8_forms import quantized_networks
 from hwnas.retraining import finalist_outcomes
 from hwnas.search_context import SearchContext
+from hwnas.step_key import step_key
 from hwnas.trained_forms import (
     Models,
     TrainedNetworks,
@@ -49,10 +50,12 @@ class Step:
 
     Args:
         name: Such as ``int8``; names a file.
+        key: Of what it depends on, see `step_key`.
         take: Does it.
     """
 
     name: str
+    key: str
     take: Callable[[], Found]
 
 
@@ -82,33 +85,37 @@ class MemberSteps:
         self._trainers = trainers
 
     def __iter__(self) -> Iterator[Step]:
-        has_exits = len(self._member.deployment.exit_shares) > 1
-        yield Step("float32", lambda: self._float32(self._searched))
+        context, member = self._context, self._member
+        key = step_key(context, member)
+        has_exits = len(member.deployment.exit_shares) > 1
+        yield Step("float32", key, lambda: self._float32(self._searched))
         if has_exits:
-            yield Step("float32-static", lambda: self._float32(self._searched.static()))
-        if self._context.config.deployment.int8:
-            yield Step("int8", lambda: self._int8(self._searched))
+            yield Step("float32-static", key, lambda: self._float32(self._searched.static()))
+        if context.config.deployment.int8:
+            yield Step("int8", key, lambda: self._int8(self._searched))
             if has_exits:
-                yield Step("int8-static", lambda: self._int8(self._searched.static()))
-        if self._context.config.deployment.distillation and self._teacher:
-            yield Step("distilled", self._distilled)
-        if self._context.config.deployment.pruning:
-            yield Step("pruned", self._pruned)
+                yield Step("int8-static", key, lambda: self._int8(self._searched.static()))
+        if context.config.deployment.distillation and self._teacher:
+            yield Step("distilled", step_key(context, member, self._teacher), self._distilled)
+        if context.config.deployment.pruning:
+            yield Step("pruned", key, self._pruned)
 
     @cached_property
     def _searched(self) -> TrainedNetworks:
         return searched_networks(self._context, self._member)
 
     def _float32(self, trained: TrainedNetworks) -> Found:
+        return self._at_every_clock(self._float32_at_usual_clock(trained))
+
+    def _float32_at_usual_clock(self, trained: TrainedNetworks) -> Found:
         models = stage_graphs(self._context, trained.networks[0])
         form = trained.form("float32", len(models))
         answers = torch_answers(self._context, trained)
-        target = self._measuring.target(quantized=False)
-        return self._measured(form, models, models, answers, target)
+        return self._measured(form, models, models, answers, self._context.target)
 
     def _int8(self, trained: TrainedNetworks) -> Found:
         what = "int8" if trained.has_exits else "int8 without exits"
-        target = self._measuring.target(quantized=True)
+        target = self._measuring.quantized_target()
         if target is None:
             name = self._context.target.name
             reason = f"target {name!r} names no quantized_target that runs int8 on its device"
@@ -122,14 +129,15 @@ class MemberSteps:
             form = quantized.trained.form(
                 precision, len(quantized.models), quantized.float_operators
             )
-            result = self._measured(
+            measured = self._measured(
                 form, quantized.models, quantized.float_models, quantized.answers, target
             )
+            result = self._at_every_clock(measured)
             found += result.forms
             attempts += result.attempts
             failed |= result.failed
         figures = {"accuracy_drop": min(q.accuracy_drop for q in networks)}
-        tried = Attempt(trained.arch_id, what, bool(found), "; ".join(lines), figures)
+        tried = Attempt(trained.arch_id, what, False, "; ".join(lines), figures)
         return Found(tuple(found), (tried, *attempts), failed)
 
     def _distilled(self) -> Found:
@@ -157,22 +165,13 @@ class MemberSteps:
         if not compressed.checkpoints or not before:
             return Found(attempts=(self._not_kept(training, "no trainings to compare"),))
         trained = load_networks(self._context, self._member, training, compressed.checkpoints)
-        models = stage_graphs(self._context, trained.networks[0])
-        target = self._context.target
-        found = self._measured(
-            trained.form("float32", len(models)),
-            models,
-            models,
-            torch_answers(self._context, trained),
-            target,
-        )
-        base = self._float32(self._searched)
-        if not found.forms or not base.forms:
-            return Found(attempts=(*found.attempts, *base.attempts), failed=True)
+        found = base = self._float32_at_usual_clock(trained)
+        if training != "distilled":  # the same operators: two timings would differ by noise
+            base = self._float32_at_usual_clock(self._searched)
+        if failed := next((f for f in (found, base) if f.failed), None):
+            return failed
         after, whole = found.forms[0].measured, base.forms[0].measured
-        if training == "distilled":
-            whole = after  # the same operators: what differs between two timings is noise
-        energy_model = target.spec.energy_model
+        energy_model = self._context.target.spec.energy_model
         verdict = judge_compression(
             trained.arch_id,
             training,
@@ -182,7 +181,8 @@ class MemberSteps:
             cost_error(whole, after),
         )
         told = replace(verdict, figures={**compressed.figures, **verdict.figures})
-        return Found(found.forms if verdict.kept else (), (told,))
+        kept = self._at_every_clock(found) if verdict.kept else Found()
+        return Found(kept.forms, (told, *kept.attempts))
 
     def _not_kept(self, what: str, reason: str) -> Attempt:
         return Attempt(self._searched.arch_id, what, False, f"not kept: {reason}")
@@ -193,12 +193,12 @@ class MemberSteps:
         models: Models,
         float_models: Models,
         answers: tuple[SeedLogits, ...],
-        target: Target | None,
+        target: Target,
     ) -> Found:
         """Measure a form and keep its ONNX files; a failure is told of, and no more."""
-        if target is None:
-            return Found()
-        measured = self._measuring.measure(self._member.architecture, models, float_models, target)
+        measured = self._measuring.measure(
+            form, self._member.architecture, models, float_models, target
+        )
         if isinstance(measured, Failure):
             reason = f"{measured.stage} failed on {target.name!r}: {measured.message}"
             told = Attempt(form.arch_id, form.network_id, False, reason)
@@ -207,13 +207,26 @@ class MemberSteps:
             write_atomically(
                 self._context.run.variants / name, model.SerializeToString(deterministic=True)
             )
-        forms = [MeasuredForm(form, models, answers, measured, target.spec)]
-        attempts = []
-        for at, there in self._measuring.measure_at_points(measured, models, target):
-            name = at.point.name
-            if at.refused is None:
-                forms.append(MeasuredForm(form, models, answers, there, at.spec, name))
-            else:
-                what = f"{form.network_id} at {name}"
-                attempts.append(Attempt(form.arch_id, what, False, f"not measured: {at.refused}"))
-        return Found(tuple(forms), tuple(attempts))
+        selected = self._searched.selected
+        return Found(
+            (MeasuredForm(form, models, answers, measured, target.spec, selected=selected),)
+        )
+
+    def _at_every_clock(self, found: Found) -> Found:
+        """Add forms at the operating points of their device, where that is asked for.
+
+        Only of what may be deployed: a sweep takes as long as all else.
+        """
+        forms, attempts = list(found.forms), list(found.attempts)
+        for usual in found.forms:
+            for at in self._measuring.measure_at_points(usual.measured, usual.models, usual.spec):
+                name = at.point.name
+                if at.refused is None:
+                    there = replace(usual.measured, measurements=at.measurements)
+                    at_point = replace(usual, measured=there, spec=at.spec, device_point=name)
+                    forms.append(at_point)
+                else:
+                    what = f"{usual.form.network_id} at {name}"
+                    reason = f"not measured: {at.refused}"
+                    attempts.append(Attempt(usual.form.arch_id, what, False, reason))
+        return replace(found, forms=tuple(forms), attempts=tuple(attempts))

@@ -29,7 +29,9 @@ def variants_sections(variants: Variants, product: ProductConfig | None) -> str:
     sections = [
         page.section("Variants", page.table(COMPARISON_HEADS, comparison_rows(variants)), _NOTE),
         page.section(
-            "What was tried", page.table(("member", "what", "kept", "what came of it"), tried)
+            "What was tried",
+            page.table(("member", "what", "kept", "what came of it"), tried),
+            "Kept: a variant that came of it is on the front.",
         ),
     ]
     if product is not None:

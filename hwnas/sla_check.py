@@ -9,9 +9,11 @@ from typing import Any, Literal, TypeAlias
 from hwnas.candidate_energy import system_metrics
 from hwnas.config_errors import did_you_mean
 from hwnas.errors import UserError
-from hwnas.front import Metric
+from hwnas.front import VALIDATION, Metric
 from hwnas.sla import TIERS, Clause, Sla, Tier
-from hwnas.variants import Variant, Variants
+
+Split: TypeAlias = Literal["validation", "test"]
+"""Whose samples accuracies, recalls and drops are judged on."""
 
 Verdict: TypeAlias = Literal["pass", "projected", "fail"]
 """``pass``: kept by the pessimistic end of what was measured. ``projected``: it would be, by
@@ -61,15 +63,17 @@ class ClauseResult:
             "bound": self.bound,
             "margin": self.margin,
             "provenance": self.metric.provenance if self.metric else None,
+            "split": self.metric.split if self.metric else None,
             "note": self.note,
         }
 
 
 @dataclass(frozen=True)
 class SlaReport:
-    """What became of every clause, in the order of the file."""
+    """What became of every clause, in the order of the file, on one split."""
 
     results: tuple[ClauseResult, ...]
+    split: Split
 
     @property
     def is_met(self) -> bool:
@@ -86,19 +90,26 @@ class SlaReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready form."""
-        return {"is_met": self.is_met, "clauses": [r.to_dict() for r in self.results]}
+        return {
+            "is_met": self.is_met,
+            "split": self.split,
+            "clauses": [r.to_dict() for r in self.results],
+        }
 
 
-def check_sla(sla: Sla, metrics: Mapping[str, Metric]) -> SlaReport:
+def check_sla(sla: Sla, metrics: Mapping[str, Metric], split: Split = "test") -> SlaReport:
     """Judge the metrics of one variant by an SLA.
 
     Args:
         sla: The limits. Where it names a product, what depends on one is computed anew.
         metrics: By key, as a `Variant` has them.
+        split: Whose figures count; those of the other are not looked at.
 
     Raises:
         UserError: If a clause names a class that the data set has not.
     """
+    if split == "validation":
+        metrics = _on_validation(metrics)
     if sla.product is not None:
         metrics = {**metrics, **system_metrics(metrics, sla.product)}
     return SlaReport(
@@ -106,28 +117,20 @@ def check_sla(sla: Sla, metrics: Mapping[str, Metric]) -> SlaReport:
             _judge(tier, clause, metrics, sla.source)
             for tier, clauses in sla.tiers.items()
             for clause in clauses
-        )
+        ),
+        split,
     )
 
 
-def pick_by_sla(variants: Variants, sla: Sla) -> tuple[Variant, SlaReport]:
-    """Return the variant of least energy, then latency, that meets an SLA, and its report.
-
-    Of those that meet it the ones come first that miss the fewest ``medium`` clauses. Where
-    none meets it, the one that misses the fewest critical, then high ones is returned.
-
-    Raises:
-        UserError: As `check_sla`, or if there are no variants.
-    """
-    if not variants.variants:
-        raise UserError("variants.json: holds no variant. Search again.")
-    checked = [(variant, check_sla(sla, variant.metrics)) for variant in variants.variants]
-
-    def rank(item: tuple[Variant, SlaReport]) -> tuple[float, ...]:
-        metrics = item[0].metrics
-        return (*item[1].shortfalls, metrics["energy_j"].value, metrics["latency_s"].value)
-
-    return min(checked, key=rank)
+def _on_validation(metrics: Mapping[str, Metric]) -> dict[str, Metric]:
+    """Return metrics with those of the validation split in the place of the test split's."""
+    others = {name: metric for name, metric in metrics.items() if metric.split != "test"}
+    validation = {
+        name.removeprefix(VALIDATION): metric
+        for name, metric in metrics.items()
+        if name.startswith(VALIDATION)
+    }
+    return others | validation
 
 
 def _judge(tier: Tier, clause: Clause, metrics: Mapping[str, Metric], source: str) -> ClauseResult:

@@ -10,6 +10,7 @@ from rich.table import Table
 from hwnas.front import Metric
 from hwnas.product_shares import PARTS
 from hwnas.sla_check import ClauseResult, SlaReport, Verdict
+from hwnas.sla_choice import SlaChoice
 from hwnas.tables import exit_text
 from hwnas.units import engineering, kibibytes, percent
 from hwnas.variants import Variant, Variants
@@ -35,7 +36,7 @@ def sla_table(report: SlaReport, judged: str) -> Table:
     """
     outcome = "meets" if report.is_met else "does not meet"
     table = Table(
-        title=escape(f"{judged} {outcome} the SLA"),
+        title=escape(f"{judged} {outcome} the SLA on the {report.split} split"),
         caption="Judged by the bad end of each 95 % interval. Critical clauses must pass; high "
         "ones must not fail; medium ones are wanted. projected: kept, but not measured.",
     )
@@ -79,8 +80,25 @@ def _margin(result: ClauseResult) -> str:
 
 def _note(result: ClauseResult) -> str:
     metric = result.metric
-    origin = [metric.provenance, metric.boundary] if metric else []
+    split = f"{metric.split} split" if metric and metric.split else None
+    origin = [metric.provenance, metric.boundary, split] if metric else []
     return ", ".join(str(part) for part in [*origin, result.note] if part)
+
+
+def outcome_note(choice: SlaChoice) -> str:
+    """Return in a sentence what an SLA's choice came to."""
+    if choice.judged is None:
+        return (
+            "No variant meets the SLA on the validation split: the one that misses least is "
+            "shown. The test split was not looked at."
+        )
+    if choice.judged.is_met:
+        return "Chosen by the validation split; the test split confirms it."
+    return (
+        "The test split does not confirm what the validation split chose. There is no second "
+        "choice: by these figures it would be one that the test split favours. Search for more, "
+        "or ask for less."
+    )
 
 
 def comparison_table(variants: Variants) -> Table:

@@ -33,6 +33,8 @@ class TrainedNetworks:
         checkpoint: File name of the weights of the first one, which is deployed.
         networks: One per seed.
         has_exits: Whether the architecture's early exits are part of them.
+        selected: Whether the architecture was chosen by how these very networks did on the
+            validation split, which makes that optimistic.
     """
 
     arch_id: str
@@ -40,6 +42,7 @@ class TrainedNetworks:
     checkpoint: str
     networks: tuple[nn.Module, ...]
     has_exits: bool = True
+    selected: bool = False
 
     def form(
         self, precision: Precision, n_stages: int, float_operators: Sequence[str] = ()
@@ -72,9 +75,10 @@ def searched_networks(context: SearchContext, member: Candidate) -> TrainedNetwo
     # a name only: a front.json from elsewhere must not reach out of the run
     checkpoint = Path(deployed.checkpoint).name
     paths = {deployed.seed: run.checkpoints / checkpoint}
-    for seed in finalist_outcomes(context, arch_id):
+    retrained = finalist_outcomes(context, arch_id)
+    for seed in retrained:
         paths.setdefault(seed, run.checkpoint(arch_id, seed))
-    return load_networks(context, member, "plain", paths)
+    return replace(load_networks(context, member, "plain", paths), selected=not retrained)
 
 
 def load_networks(

@@ -163,7 +163,7 @@ class Attempt:
     Args:
         arch_id: Of the member.
         what: What was tried, such as ``int8`` or ``distillation``.
-        kept: Whether variants came of it.
+        kept: Whether a variant that came of it is on the front.
         outcome: In one line: what was gained, or why it was not kept.
         figures: Numbers behind it, by name with unit.
     """

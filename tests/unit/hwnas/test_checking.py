@@ -34,10 +34,11 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
-def variant(name: str, energy_j: float) -> Variant:
+def variant(name: str, energy_j: float, on_test: float = 0.9) -> Variant:
     form = NetworkForm(name, "plain", "int8", f"{name}.safetensors", (f"{name}.onnx",))
     metrics = {
-        "accuracy": Metric(0.9, "measured", 0.88, 0.92),
+        "accuracy": Metric(on_test, "measured", on_test, on_test, split="test"),
+        "validation_accuracy": Metric(0.9, "measured", 0.9, 0.9, split="validation"),
         "energy_j": Metric(energy_j, "measured", energy_j, energy_j),
         "latency_s": Metric(1e-3, "measured", 1e-3, 1e-3),
         "flash_bytes": Metric(1024.0, "measured"),
@@ -114,6 +115,40 @@ def test_of_a_run_the_variant_to_export_is_judged(tmp_path: Path) -> None:
     result = check(run, written(tmp_path, "critical: [energy < 1.5 mJ, flash <= 1 KiB]"))
     assert list(result.reports) == ["cheap-int8-host-t0"]
     assert result.is_met
+
+
+@pytest.mark.parametrize(
+    ("limit", "on_test", "code", "said"),
+    [
+        (0.85, 0.86, 0, "the test split confirms it"),
+        (0.85, 0.84, 1, "The test split does not confirm what the validation split chose"),
+        (0.95, 0.99, 1, "No variant meets the SLA on the validation split"),
+    ],
+    ids=["confirmed", "not confirmed", "nothing to choose"],
+)
+def test_a_run_is_chosen_from_by_validation_and_judged_once_by_test(
+    limit: float,
+    on_test: float,
+    code: int,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    # the dear one would pass on either split up to 0.9: it is no second choice
+    run = run_with(tmp_path, variant("dear", 2e-3), variant("cheap", 1e-3, on_test))
+    sla = written(tmp_path, f"critical: [accuracy >= {limit}]")
+    found, out, _ = command(monkeypatch, capsys, run, "--sla", sla)
+    assert found == code
+    assert said in out
+    assert "dear" not in out
+    chosen = "meets" if limit == 0.85 else "does not meet"
+    assert f"cheap-int8-host-t0 {chosen} the SLA on the validation split" in out
+    assert ("on the test split" in out) == (limit == 0.85)
+    _, out, _ = command(monkeypatch, capsys, run, "--sla", sla, "--json")
+    document = json.loads(out)
+    assert document["is_met"] == (code == 0)
+    assert document["choice"]["variant_id"] == "cheap-int8-host-t0"
 
 
 def test_a_bundle_that_changed_is_refused(bundle: TinyBundle) -> None:

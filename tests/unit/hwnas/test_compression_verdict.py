@@ -93,7 +93,7 @@ def test_more_accuracy_at_equal_cost_is_kept_where_the_interval_excludes_0() -> 
     assert attempt.kept
     # s 0.1 points: 2.0 +- 4.303 * 0.1 / sqrt(3)
     assert attempt.outcome == (
-        "kept: accuracy +2.0 (+1.8 to +2.2) points, latency +0.0 % (+0.0 to +0.0), "
+        "better: accuracy +2.0 (+1.8 to +2.2) points, latency +0.0 % (+0.0 to +0.0), "
         "energy +0.0 % (+0.0 to +0.0); 3 seeds"
     )
 

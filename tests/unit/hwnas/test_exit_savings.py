@@ -21,9 +21,19 @@ def variant(latency_s: float, shares: tuple[float, ...], index: int = 0) -> Vari
 def test_what_exits_save_is_told_of_the_policy_that_costs_least_accuracy() -> None:
     variants = [variant(3e-6, (0.6, 0.4)), variant(1e-6, (0.9, 0.1), 1), variant(4e-6, (1.0,))]
     (told,) = exit_savings(variants)
-    assert (told.arch_id, told.what, told.kept) == ("a1", "early exits", True)
+    assert (told.arch_id, told.what) == ("a1", "early exits")
     assert told.figures["latency_saved"] == pytest.approx(0.25)
     assert told.outcome.startswith("saves 25% of the latency: 60% of the samples leave early")
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_exits_are_kept_where_a_variant_with_them_is_on_the_front(place: int) -> None:
+    variants = [variant(3e-6, (0.6, 0.4)), variant(1e-6, (0.9, 0.1), 1), variant(4e-6, (1.0,))]
+    variants[place] = replace(variants[place], on_front=True)
+    (told,) = exit_savings(variants)
+    # any of its policies; the last one is the network without exits
+    assert told.kept == (place < 2)
+    assert told.outcome.endswith("; on the front" if place < 2 else "; not on the front")
 
 
 def test_exits_whose_heads_cost_more_than_they_save_are_said_to_save_nothing() -> None:

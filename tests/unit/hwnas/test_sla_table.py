@@ -24,7 +24,7 @@ from hwnas.sla_table import (
 from hwnas.variants import NetworkForm, Variant, Variants
 
 METRICS = {
-    "accuracy": Metric(0.951, "measured", 0.94, 0.96),
+    "accuracy": Metric(0.951, "measured", 0.94, 0.96, split="test"),
     "accuracy_drop": Metric(0.004, "measured", -0.001, 0.009),
     "latency_s": Metric(1e-3, "measured", 0.9e-3, 1.1e-3),
     "energy_j": Metric(4e-3, "modelled", 3e-3, 5e-3, boundary="inference_gross"),
@@ -42,6 +42,7 @@ def lines_of(*clauses: str) -> list[str]:
     sla = Sla("sla.yaml", {"critical": (), "high": tuple(map(Clause.parse, clauses)), "medium": ()})
     text = shown(sla_table(check_sla(sla, METRICS), "net [red]"))
     assert "net [red] " in text
+    assert "on the test split" in text
     return [line for line in text.splitlines() if line.startswith("│ high")]
 
 
@@ -50,7 +51,7 @@ def lines_of(*clauses: str) -> list[str]:
     [
         ("energy < 8 mJ", ["projected", "4 mJ", "5 mJ", "+3 mJ (+38%)", "modelled"]),
         ("latency < 1 ms", ["fail", "1 ms", "1.1 ms", "-0.1 ms (-10%)", "measured"]),
-        ("accuracy >= 90 %", ["pass", "95.1 %", "94 %", "+4 %", "measured"]),
+        ("accuracy >= 90 %", ["pass", "95.1 %", "94 %", "+4 %", "measured, test split"]),
         ("flash <= 20 KiB", ["pass", "20 KiB", "+0 KiB (+0%)", "measured"]),
         ("battery_life >= 1 d", ["fail", "-", "not known: needs product.battery"]),
     ],

@@ -1,0 +1,46 @@
+"""What a derived result stands on: it is kept only while that stays the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from hwnas.front import Candidate
+from hwnas.retraining import finalist_outcomes
+from hwnas.search_context import SearchContext
+
+
+def step_key(context: SearchContext, *members: Candidate) -> str:
+    """Return a digest of all that what is derived of trained members depends on.
+
+    Of each member: which network is deployed and what its exits may cost, and outcomes and
+    weights of every training. A longer search, resumed, may change them. Settings, data and
+    target are the same as long as a run lasts.
+
+    Args:
+        context: The search.
+        members: That something is derived of, such as a student and its teacher.
+    """
+    document = json.dumps([_state(context, member) for member in members], sort_keys=True)
+    return hashlib.sha256(document.encode()).hexdigest()
+
+
+def _state(context: SearchContext, member: Candidate) -> dict[str, Any]:
+    run, arch_id = context.run, member.architecture.arch_id
+    outcomes = finalist_outcomes(context, arch_id)
+    # a name only: a front.json from elsewhere must not reach out of the run
+    deployed = run.checkpoints / Path(member.deployment.checkpoint).name
+    weights = {deployed, *(run.checkpoint(arch_id, seed) for seed in outcomes)}
+    return {
+        "arch_id": arch_id,
+        "deployment": asdict(member.deployment),
+        "outcomes": {str(seed): outcome.to_dict() for seed, outcome in outcomes.items()},
+        "weights": {path.name: _digest(path) for path in weights},
+    }
+
+
+def _digest(path: Path) -> str | None:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None
