@@ -29,6 +29,7 @@ from hwnas.search_context import SearchContext
 from hwnas.study import Evaluated
 from hwnas.training_pool import TrainingPool
 from latency_predictors import MeasuredArchitecture, measure_network
+from latency_predictors.measured_architecture import DEPLOYED_TIMINGS
 from latency_predictors.records import MeasurementRecords
 from targets import Failure, MeasureConfig
 
@@ -194,6 +195,7 @@ class _FrontMeasurement:
                 architecture,
                 network,
                 config=front_timing(context.constraints),
+                timings=DEPLOYED_TIMINGS,
                 fresh=True,
             )
             if isinstance(result, Failure):

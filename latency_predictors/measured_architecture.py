@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from latency_predictors._types import Graph
 from search_spaces import Architecture, SearchSpace
 from targets import EnergyConfig, Failure, MeasureConfig, Measurement, Target
+from targets.timings import joined
 
 if TYPE_CHECKING:
     import onnx
@@ -19,6 +20,10 @@ CALIBRATION_ENERGY = EnergyConfig(
 )
 """How energies are measured for calibration: many architectures, each less surely than a
 member of the front, as a predictor averages over them."""
+
+DEPLOYED_TIMINGS = 2
+"""How often what may be deployed is timed, front members and their variants alike: see
+`measure_stages`. Architectures of a calibration are timed once, as many stand together."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,7 @@ def measure_network(
     *,
     config: MeasureConfig = MeasureConfig(),
     energy: EnergyConfig | None = None,
+    timings: int = 1,
     fresh: bool,
 ) -> MeasuredArchitecture | Failure:
     """Measure each stage of a network that was built from ``arch``.
@@ -97,12 +103,15 @@ def measure_network(
         network: With the weights to deploy.
         config: How to time.
         energy: How to measure energies, if at all.
+        timings: How often each stage is timed: see `measure_stages`.
         fresh: Measure again even if the target's cache holds a measurement.
     """
     from search_spaces.onnx_export import stage_models
 
     models = stage_models(network, space.input_shape)
-    measurements = measure_stages(target, models, config=config, energy=energy, fresh=fresh)
+    measurements = measure_stages(
+        target, models, config=config, energy=energy, timings=timings, fresh=fresh
+    )
     if isinstance(measurements, Failure):
         return measurements
     graphs = tuple(stage.workloads for stage in space.stages(arch))
@@ -115,34 +124,47 @@ def measure_stages(
     *,
     config: MeasureConfig = MeasureConfig(),
     energy: EnergyConfig | None = None,
+    timings: int = 1,
     fresh: bool,
 ) -> tuple[Measurement, ...] | Failure:
     """Measure the stages of a network, one by one, in any precision that the target runs.
+
+    Networks that are chosen among by a few per cent are timed more than once, as what else a
+    device does for a second may slow one of them by half, without a flag. All stages are timed
+    before any is timed again, to have its timings apart; see `targets.timings.joined` for what
+    becomes of them.
 
     Args:
         target: Where to measure.
         models: One per stage, in execution order.
         config: How to time.
         energy: How to measure energies, if at all.
+        timings: How often each stage is timed.
         fresh: Measure again even if the target's cache holds a measurement.
 
     Returns:
         One measurement per stage, or the first failure.
     """
-    measurements, artifacts = [], []
+    artifacts = []
     for model in models:
         artifact = target.compile(model)
         if isinstance(artifact, Failure):
             return artifact
-        measurement = target.measure(artifact, config, fresh=fresh)
-        if isinstance(measurement, Failure):
-            return measurement
-        measurements.append(measurement)
         artifacts.append(artifact)
-    if energy is not None and target.spec.meters:
-        energies = target.measure_energy(artifacts, energy, fresh=fresh)
-        for index, found in enumerate(energies):
+    measurements: list[Measurement] = []
+    for _ in range(timings):
+        for index, artifact in enumerate(artifacts):
+            found = target.measure(artifact, config, fresh=fresh)
             if isinstance(found, Failure):
                 return found
-            measurements[index] = replace(measurements[index], energy=found)
+            if index == len(measurements):
+                measurements.append(found)
+            else:
+                measurements[index] = joined(measurements[index], found)
+    if energy is not None and target.spec.meters:
+        energies = target.measure_energy(artifacts, energy, fresh=fresh)
+        for index, found_energy in enumerate(energies):
+            if isinstance(found_energy, Failure):
+                return found_energy
+            measurements[index] = replace(measurements[index], energy=found_energy)
     return tuple(measurements)

@@ -17,7 +17,8 @@ class MeasurementRecords:
     """An append-only file of measured architectures.
 
     A line holds an architecture, the phase it was measured in, and one result
-    per stage or the failure; see `JsonLines` for what a crash does to it.
+    per stage or the failure; see `JsonLines` for what a crash does to it. Phases may measure
+    other networks of an architecture, of fewer stages or in another precision.
 
     Args:
         path: JSONL file; made on the first `append`.
@@ -32,12 +33,21 @@ class MeasurementRecords:
         phase: str,
         architecture: Architecture,
         results: tuple[Measurement, ...] | Failure,
+        device_point: str | None = None,
     ) -> None:
-        """Write one architecture's measurements, or its failure, and flush to disk."""
+        """Write one architecture's measurements, or its failure, and flush to disk.
+
+        Args:
+            phase: When it was measured.
+            architecture: Whose network was measured.
+            results: One measurement per stage, or what failed.
+            device_point: Operating point that the device was put at, if it was.
+        """
         record = {
             "schema_version": SCHEMA_VERSION,
             "phase": phase,
             "architecture": architecture.to_dict(),
+            **({} if device_point is None else {"device_point": device_point}),
             **(
                 {"failure": result_to_dict(results)}
                 if isinstance(results, Failure)
@@ -53,15 +63,15 @@ class MeasurementRecords:
             ValueError: If a line is damaged, of another schema version, or of an
                 architecture that the space does not have.
         """
-        return [m for p, m in self._read(space) if phase in (None, p)]
+        return list(self._read(space, phase))
 
-    def _read(self, space: SearchSpace) -> Iterator[tuple[str, MeasuredArchitecture]]:
+    def _read(self, space: SearchSpace, phase: str | None) -> Iterator[MeasuredArchitecture]:
         for place, record in self._lines:
             try:
                 if record["schema_version"] != SCHEMA_VERSION:
                     raise ValueError(f"schema_version {record['schema_version']}")
-                if "failure" not in record:
-                    yield record["phase"], _measured_architecture(record, space)
+                if phase in (None, record["phase"]) and "failure" not in record:
+                    yield _measured_architecture(record, space)
             except (KeyError, TypeError, ValueError) as error:
                 raise ValueError(f"{place}: not a measurement record ({error})") from None
 

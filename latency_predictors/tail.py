@@ -22,7 +22,8 @@ _ONE_SIDED = 0.95
 def path_p99_s(measured: MeasuredArchitecture, exit_shares: Sequence[float] | None = None) -> float:
     """Return the P99 of one inference, seconds.
 
-    Its exit is drawn by the shares, the times of its stages independently from their samples.
+    Its exit is drawn by the shares, the times of its stages independently from their samples:
+    of several timings of a stage, those of the one with the slowest tail.
 
     Args:
         measured: One measurement per stage.
@@ -35,7 +36,7 @@ def path_p99_s(measured: MeasuredArchitecture, exit_shares: Sequence[float] | No
     total = np.zeros(_DRAWS)
     for stage, measurement in enumerate(measured.measurements):
         reached = exits >= stage
-        total[reached] += rng.choice(measurement.latency_s, size=int(reached.sum()))
+        total[reached] += rng.choice(measurement.tail_samples_s, size=int(reached.sum()))
     return float(np.percentile(total, 99))
 
 
@@ -59,12 +60,12 @@ def worst_p99_bound_s(measured: MeasuredArchitecture) -> float | None:
     quantile, error = 1 - 0.01 / n_stages, (1 - _ONE_SIDED) / n_stages
     total_s = 0.0
     for measurement in measured.measurements:
-        n = len(measurement.latency_s)
+        n = len(measurement.tail_samples_s)
         # the least k with P(fewer than k of n samples are below the quantile) >= 1 - error
         rank = int(binom.ppf(1 - error, n, quantile)) + 1
         if rank > n:
             return None
-        total_s += float(np.sort(measurement.latency_s)[rank - 1])
+        total_s += float(np.sort(measurement.tail_samples_s)[rank - 1])
     return total_s
 
 

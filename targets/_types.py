@@ -92,7 +92,7 @@ class Measurement:
         target: Name of the target.
         model_sha256: Of the ONNX model measured.
         artifact_sha256: Of the artifact measured.
-        latency_s: One entry per timed inference, all kept.
+        latency_s: One entry per timed inference, all kept; of several timings the fastest.
         flash_bytes: As in `Artifact`.
         peak_ram_bytes: As in `Artifact`.
         config: How it was timed.
@@ -102,6 +102,8 @@ class Measurement:
         measured_at: ISO 8601 time, UTC.
         energy: What power meters said; ``None`` where none was asked.
         flags: Doubts about it.
+        tail_latency_s: Likewise, of the timing with the slowest tail, where there were several
+            and that is another one; see `targets.timings.joined`.
     """
 
     target: str
@@ -116,6 +118,7 @@ class Measurement:
     measured_at: str = ""
     energy: EnergyMeasurement | None = None
     flags: tuple[Flag, ...] = ()
+    tail_latency_s: tuple[float, ...] = ()
 
     @property
     def disturbed(self) -> bool:
@@ -128,9 +131,14 @@ class Measurement:
         return float(np.median(self.latency_s))
 
     @property
+    def tail_samples_s(self) -> tuple[float, ...]:
+        """Samples of the timing with the slowest tail: what its high percentiles are taken of."""
+        return self.tail_latency_s or self.latency_s
+
+    @property
     def latency_p99_s(self) -> float:
         """99th percentile of the latency."""
-        return float(np.percentile(self.latency_s, 99))
+        return float(np.percentile(self.tail_samples_s, 99))
 
     def latency_interval_s(self, confidence: float = 0.95) -> tuple[float, float]:
         """Distribution-free confidence interval of the median latency.

@@ -38,7 +38,10 @@ class ReplayTarget:
 
     A model is recognized by its content (``model_sha256``). Of several measurements
     taken in the same way, the last recorded counts. Measurements keep their own target,
-    provenance and device state: a replay never makes a number look better than it was.
+    provenance and device state: a replay never makes a number look better than it was. What a
+    run measured at an operating point is left out: a replay is of the device as its target
+    describes it. A run's quantized models may have been measured by another target; which one
+    a model belongs to is plain as long as no model was measured by both.
 
     Args:
         spec: With a ``recording``: an exported measurement log, or a run's
@@ -46,7 +49,8 @@ class ReplayTarget:
         cache_dir: Not used; nothing is made.
 
     Raises:
-        ValueError: If there is no recording, or it is damaged, empty, or of several targets.
+        ValueError: If there is no recording, or it is damaged or empty, or a model in it was
+            measured by several targets.
     """
 
     def __init__(self, spec: TargetSpec, cache_dir: Path | None = None) -> None:
@@ -153,12 +157,12 @@ class ReplayTarget:
         self.close()
 
     def _index(self) -> None:
-        names = set()
+        names: dict[str, set[str]] = {}
         for line in self._lines.lines():
             try:
                 for position, document in enumerate(_results(json.loads(line.content))):
                     result = result_from_dict(document)
-                    names.add(result.target)
+                    names.setdefault(result.model_sha256, set()).add(result.target)
                     self._add(result, _Place(line.offset, position))
             except (AttributeError, TypeError, ValueError) as error:
                 raise ValueError(
@@ -167,10 +171,10 @@ class ReplayTarget:
             self._digest.update(line.content + b"\n")
         if not names:
             raise ValueError(f"{self._path}: no recording; the file is missing or empty")
-        if len(names) > 1:
+        if several := next((n for n in names.values() if len(n) > 1), None):
             raise ValueError(
-                f"{self._path}: holds measurements of {', '.join(sorted(names))}. "
-                f"Export those of one: hwnas targets log {min(names)} --export NAME.jsonl"
+                f"{self._path}: holds measurements of {', '.join(sorted(several))}. "
+                f"Export those of one: hwnas targets log {min(several)} --export NAME.jsonl"
             )
 
     def _add(self, result: Result, place: _Place) -> None:
@@ -193,6 +197,8 @@ class ReplayTarget:
 
 def _results(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Yield the results in a line of a measurement log, or of a run's measurements."""
+    if document.get("device_point") is not None:
+        return
     if "stages" in document:
         yield from document["stages"]
     elif "failure" in document:

@@ -69,11 +69,13 @@ def _measurement(fields: dict[str, Any]) -> Measurement:
     if unknown := set(flags) - set(get_args(Flag)):
         raise ValueError(f"flags: unknown {', '.join(map(repr, sorted(unknown)))}")
     latency_s = tuple(float(value) for value in fields.pop("latency_s"))
-    if not latency_s or min(latency_s) <= 0:
+    tail_latency_s = tuple(float(value) for value in fields.pop("tail_latency_s", ()))
+    if not latency_s or min((*latency_s, *tail_latency_s)) <= 0:
         raise ValueError("latency_s: wanted positive numbers")
     return Measurement(
         **fields | {"config": MeasureConfig(**fields["config"])},
         latency_s=latency_s,
+        tail_latency_s=tail_latency_s,
         energy=None if energy is None else _energy(dict(energy)),
         flags=flags,
     )
