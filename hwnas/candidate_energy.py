@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 Metrics = dict[str, Metric]
 
+INT8_AS_FLOAT = "multiply-accumulates in int8 are counted as in float32"
+
 
 def energy_metrics(
     measured: MeasuredArchitecture, shares: Sequence[float], energy_model: EnergyModel
@@ -47,8 +49,11 @@ def energy_metrics(
         modelled_energy(measurement.latency_median_s, graph, energy_model)
         for measurement, graph in zip(measured.measurements, measured.graphs, strict=True)
     ]
-    note = f"meters measured {len(energies)} of {n} stages" if energies else None
-    return modelled_energy_metrics(stages, shares, note)
+    notes = [f"meters measured {len(energies)} of {n} stages"] if energies else []
+    is_int8 = any(w.dtype == "int8" for graph in measured.graphs for w in graph)
+    if is_int8 and energy_model.energy_per_int8_mac_j is None:
+        notes.append(INT8_AS_FLOAT)
+    return modelled_energy_metrics(stages, shares, "; ".join(notes) or None)
 
 
 def modelled_energy_metrics(

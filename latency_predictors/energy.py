@@ -31,7 +31,8 @@ def modelled_energy(latency_s: float, graph: Graph, model: EnergyModel) -> Energ
     """Model the gross energy of one inference.
 
     ``E = P_static * t + MACs * e_mac + bytes * e_byte``: power drawn whatever
-    the core does, plus the switching energy of arithmetic and of data moved.
+    the core does, plus the switching energy of arithmetic and of data moved. Arithmetic in int8
+    counts by an energy of its own, see `EnergyModel`; the energy of moving data is of its bytes.
 
     Args:
         latency_s: Time of the inference, seconds.
@@ -47,7 +48,7 @@ def modelled_energy(latency_s: float, graph: Graph, model: EnergyModel) -> Energ
     """
     energy_j = (
         model.static_power_w * latency_s
-        + model.energy_per_mac_j * total_macs(graph)
+        + _arithmetic_j(graph, model)
         + model.energy_per_byte_j * total_bytes_moved(graph)
     )
     return EnergyRange(
@@ -55,6 +56,15 @@ def modelled_energy(latency_s: float, graph: Graph, model: EnergyModel) -> Energ
         energy_j * (1 - model.relative_uncertainty),
         energy_j * (1 + model.relative_uncertainty),
     )
+
+
+def _arithmetic_j(graph: Graph, model: EnergyModel) -> float:
+    int8_macs = total_macs(workload for workload in graph if workload.dtype == "int8")
+    per_int8_mac_j = model.energy_per_int8_mac_j
+    if per_int8_mac_j is None:
+        per_int8_mac_j = model.energy_per_mac_j
+    float_macs = total_macs(graph) - int8_macs
+    return model.energy_per_mac_j * float_macs + per_int8_mac_j * int8_macs
 
 
 def learned_energy(

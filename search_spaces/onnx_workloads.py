@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,9 @@ class UnknownOperatorError(LookupError):
     """A graph holds an operator that no workload describes; the message names it."""
 
 
-def workloads_from_onnx(model: onnx.ModelProto) -> tuple[Workload, ...]:
+def workloads_from_onnx(
+    model: onnx.ModelProto, int8_nodes: Collection[str] = ()
+) -> tuple[Workload, ...]:
     """Return the fused operators of a graph in execution order.
 
     Convolutions and linear layers take in the bias that follows them, every
@@ -31,16 +34,18 @@ def workloads_from_onnx(model: onnx.ModelProto) -> tuple[Workload, ...]:
 
     Args:
         model: Static shapes, batch 1, float32.
+        int8_nodes: Names of nodes that are computed in int8 once the graph is quantized.
 
     Raises:
         UnknownOperatorError: For an operator, an attribute, a shape or a data type that
             has no workload.
     """
-    return _GraphReader(model).read()
+    return _GraphReader(model, int8_nodes).read()
 
 
 class _GraphReader:
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: onnx.ModelProto, int8_nodes: Collection[str]) -> None:
+        self._int8_nodes = int8_nodes
         inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True)
         graph = inferred.graph
         self._constants = {init.name: numpy_helper.to_array(init) for init in graph.initializer}
@@ -79,7 +84,9 @@ class _GraphReader:
                     raise self._unknown(node, "its constant is no bias of a layer")
             else:
                 index = len(workloads)
-                workloads.append(self._workload(node))
+                workload = self._workload(node)
+                is_int8 = node.name in self._int8_nodes
+                workloads.append(replace(workload, dtype="int8") if is_int8 else workload)
             producer[node.output[0]] = index
         return tuple(workloads)
 

@@ -37,9 +37,15 @@ class EnergyModel(BaseModel):
 
     ``E = static_power_w * latency + MACs * energy_per_mac_j + bytes * energy_per_byte_j``
 
+    Operators in int8 move a quarter of the bytes, and have an energy per multiply-accumulate of
+    their own where it is given.
+
     Args:
         static_power_w: Power drawn by the used cores whatever they do, watts.
-        energy_per_mac_j: Of one multiply-accumulate, instruction overhead included, joules.
+        energy_per_mac_j: Of one multiply-accumulate in float32, instruction overhead included,
+            joules.
+        energy_per_int8_mac_j: Likewise, of 8-bit integers and a 32-bit sum; counted as in
+            float32, which is too much, where it is not given.
         energy_per_byte_j: Of one byte moved between memory and core, joules.
         relative_uncertainty: Half-width of the plausible range, relative to ``E``.
         source: Where the parameters come from.
@@ -53,6 +59,7 @@ class EnergyModel(BaseModel):
 
     static_power_w: _NotNegative
     energy_per_mac_j: _NotNegative
+    energy_per_int8_mac_j: _NotNegative | None = None
     energy_per_byte_j: _NotNegative
     relative_uncertainty: Annotated[float, Field(ge=0, lt=1)]
     source: _Text
