@@ -170,8 +170,9 @@ class _Exporter:
             references, targets = {own.name: self._config.target}, {own.name: own}
             for name, variant in _by_network(points, networks).items():
                 if variant.target not in targets:
-                    targets[variant.target] = stack.enter_context(open_target(variant.target))
-                    references[variant.target] = variant.target
+                    opened = stack.enter_context(_quantized_target(own, variant))
+                    targets[opened.name] = opened
+                    references[opened.name] = str(own.spec.quantized_target)
                 models = self._models(variant)
                 libraries = _libraries(models, targets[variant.target])
                 writer.add_network(name, variant.form, variant.target, models, libraries)
@@ -257,6 +258,22 @@ def network_names(points: Mapping[str, Variant]) -> dict[str, str]:
 def _by_network(points: Mapping[str, Variant], networks: Mapping[str, str]) -> dict[str, Variant]:
     """Return a variant of each network, by the network's name."""
     return {networks[point]: variant for point, variant in points.items()}
+
+
+def _quantized_target(own: Target, variant: Variant) -> Target:
+    """Open the target that measured a variant where the search's own one did not.
+
+    Raises:
+        UserError: If the search's target names another one now, or none.
+    """
+    reference = own.spec.quantized_target
+    opened = None if reference is None else open_target(reference)
+    if opened is None or opened.name != variant.target:
+        raise UserError(
+            f"{variant.variant_id}: was measured on {variant.target!r}, and target {own.name!r} "
+            f"names {reference!r} as its quantized_target. Restore that key, or search again."
+        )
+    return opened
 
 
 def _libraries(models: Sequence[Path], target: Target) -> list[Path] | None:

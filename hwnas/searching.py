@@ -16,7 +16,7 @@ from hwnas.search_context import SearchContext
 from hwnas.sla import Sla, load_sla
 from hwnas.sla_search import with_sla
 from hwnas.spaces import create_space
-from hwnas.target_checking import open_target
+from hwnas.target_checking import check_quantized_target, open_target
 from targets import Target
 
 _BUDGETS = ("search.evaluations.", "search.stop.", "search.lease_s.")
@@ -62,6 +62,8 @@ def search(
     dataset = load_dataset(config.dataset, base_dir)
     space = create_space(config.space, dataset.input_shape, len(dataset.class_names))
     target = open_target(config.target)
+    if config.deployment.int8:
+        check_quantized_target(target.spec)
     run = RunFolder(runs / config.name)
     _open_run(run, config, limits, base_dir, dataset, target, resume)
     # they take seconds to import: what is wrong so far is said at once

@@ -84,6 +84,37 @@ def open_target(name: str, cache_dir: Path | None = None) -> Target:
         raise UserError(str(error)) from None
 
 
+def check_quantized_target(spec: TargetSpec) -> None:
+    """Check what a target names to run quantized models, before they are made.
+
+    Args:
+        spec: Of the target; nothing is checked where it names none, or itself.
+
+    Raises:
+        UserError: If there is no such target, its file is wrong, it cannot run them, or one of
+            both is a recording and the other is not.
+    """
+    name = spec.quantized_target
+    if name is None:
+        return
+    where = f"target {spec.name!r}: quantized_target"
+    try:
+        other = spec if name == spec.name else targets.create(name).spec
+    except ValueError as error:
+        raise UserError(f"{where}: {str(error).removeprefix('target: ')}") from None
+    if other.backend == "tvm":
+        raise UserError(
+            f"{where}: {name!r} is of backend 'tvm', whose code computes quantized models in "
+            "float32. Name a target of backend 'onnxruntime', or remove the key."
+        )
+    if (spec.recording is None) != (other.recording is None):
+        raise UserError(
+            f"{where}: of {spec.name!r} and {other.name!r}, one replays a recording and the other "
+            "measures now. Name the target itself, if it is the recording, which may hold "
+            "quantized models too; or remove the key."
+        )
+
+
 def check_target(name: str, predictors: Path | None = None) -> list[CheckStep]:
     """Compile, compare with ONNX Runtime, run and time a small network on a target.
 
