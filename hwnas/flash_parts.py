@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hwnas.front import Metric
 from targets import Measurement
 
 if TYPE_CHECKING:
@@ -42,6 +43,17 @@ def flash_parts(
     """
     weights = sum(map(weight_bytes, models))
     return FlashParts(weights, sum(m.flash_bytes for m in measurements) - weights)
+
+
+def flash_part_metrics(
+    models: Sequence[onnx.ModelProto], measurements: Sequence[Measurement]
+) -> dict[str, Metric]:
+    """Return ``weight_bytes``, an exact count, and ``overhead_bytes``: see `flash_parts`."""
+    parts = flash_parts(models, measurements)
+    return {
+        "weight_bytes": Metric(float(parts.weight_bytes)),
+        "overhead_bytes": Metric(float(parts.overhead_bytes), measurements[0].provenance),
+    }
 
 
 def weight_bytes(model: onnx.ModelProto) -> int:

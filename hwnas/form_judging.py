@@ -15,9 +15,9 @@ from hwnas.candidate_training import judge
 from hwnas.config import EarlyExitConfig
 from hwnas.datasets import Dataset
 from hwnas.exit_policy import ExitPolicy
+from hwnas.flash_parts import flash_part_metrics
 from hwnas.front import VALIDATION
 from hwnas.policy_curve import policy_curve
-from hwnas.precision_metrics import with_precision
 from hwnas.product_config import ProductConfig
 from hwnas.recall import recall_metrics
 from hwnas.variants import NetworkForm, Variant
@@ -164,7 +164,7 @@ class FormJudge:
             accuracies, found.measured, shares, found.spec.energy_model, self._product
         )
         measurements = found.measured.measurements
-        metrics = with_precision(metrics, found.form.precision, found.models, measurements)
+        metrics |= flash_part_metrics(found.models, measurements)
         variant = Variant(
             found.form,
             policies[0],

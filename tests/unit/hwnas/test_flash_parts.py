@@ -8,7 +8,7 @@ import onnx
 from torch import nn
 
 import targets
-from hwnas.flash_parts import flash_parts, weight_bytes
+from hwnas.flash_parts import flash_part_metrics, flash_parts, weight_bytes
 from hwnas.quantization import quantize_stages
 from latency_predictors import measure_stages
 from search_spaces.blocks import StagedNetwork
@@ -50,6 +50,11 @@ def test_parts_of_the_flash_add_up_to_what_was_measured(tmp_path: Path) -> None:
             assert found.weight_bytes + found.overhead_bytes == flash_bytes
             assert found.overhead_bytes > 0
             parts.append(found)
+            metrics = flash_part_metrics(stages, measured)
+            assert metrics["weight_bytes"].value == found.weight_bytes
+            # a count is exact, what was measured is not
+            assert metrics["weight_bytes"].provenance is None
+            assert metrics["overhead_bytes"].provenance == "measured"
     # scales and zero points are no weights
     assert parts[1].overhead_bytes > parts[0].overhead_bytes
 
