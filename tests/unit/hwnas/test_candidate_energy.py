@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from hwnas.candidate_energy import (
+    INT8_AS_FLOAT,
     current_metrics,
     energy_metrics,
     product_metrics,
@@ -300,3 +301,15 @@ def test_the_networks_share_of_a_product_grows_with_its_energy() -> None:
     assert (share.value, share.low, share.high) == pytest.approx(by_hand)
     assert by_hand[1] < by_hand[0] < by_hand[2]
     assert share.provenance == "modelled"
+
+
+def test_modelled_energies_of_int8_say_where_they_count_it_as_float32() -> None:
+    int8 = tuple(tuple(replace(w, dtype="int8") for w in graph) for graph in GRAPHS)
+    measured = replace(network(measurement(1e-3), measurement(2e-3)), graphs=int8)
+    assert energy_metrics(measured, SHARES, MODEL)["energy_j"].note == INT8_AS_FLOAT
+    some = replace(measured, measurements=(measurement(1e-3, energy(1e-3, 3.0)), measurement(2e-3)))
+    note = energy_metrics(some, SHARES, MODEL)["energy_j"].note
+    assert note == f"meters measured 1 of 2 stages; {INT8_AS_FLOAT}"
+    own = MODEL.model_copy(update={"energy_per_int8_mac_j": 1e-10})
+    assert energy_metrics(measured, SHARES, own)["energy_j"].note is None
+    assert energy_metrics(replace(measured, graphs=GRAPHS), SHARES, MODEL)["energy_j"].note is None

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from hwnas.device_points import NO_ENERGY, energy_model_at, measure_at_points
+from hwnas.device_points import NO_CLOCKS, NO_ENERGY, energy_model_at, measure_at_points
 from latency_predictors import modelled_energy
+from latency_predictors.measured_architecture import DEPLOYED_TIMINGS
+from search_spaces import Workload
 from targets import TargetSpec, load_spec
 from targets.operating_points import OperatingPoint
 from targets.testing import QUICK, small_model
@@ -84,3 +86,25 @@ def test_without_meters_energy_is_the_points_power_times_latency_or_the_point_is
     assert model is not None
     found = modelled_energy(2e-3, (), model)
     assert found.energy_j == pytest.approx(1.5 * 2e-3)
+    # the power is that of the whole device: what it computes counts no more, in any precision
+    conv = Workload("conv2d", (4, 8, 8), (4, 8, 8), dtype="int8")
+    assert modelled_energy(2e-3, (conv,), model) == found
+
+
+def test_a_point_is_timed_as_often_as_the_usual_clock(metered: TargetSpec, tmp_path: Path) -> None:
+    make_device(tmp_path / "device")
+    opened: list[ClockedTarget] = []
+
+    def open_target(spec: TargetSpec) -> ClockedTarget:
+        opened.append(ClockedTarget(spec, tmp_path / "device", tmp_path / "cache"))
+        return opened[-1]
+
+    measure_at_points(metered, STATE, [small_model()], config=ONCE, create=open_target)
+    # three calls for each timing: probes, warm-up, samples
+    assert [target.timed for target in opened] == [3 * DEPLOYED_TIMINGS] * len(CLOCKS_KHZ)
+
+
+def test_a_recording_has_no_other_clocks(metered: TargetSpec, tmp_path: Path) -> None:
+    recording = metered.model_copy(update={"recording": tmp_path / "measurements.jsonl"})
+    found = measure_at_points(recording, STATE, [small_model()], config=ONCE)
+    assert [at.refused for at in found] == [NO_CLOCKS] * len(CLOCKS_KHZ)

@@ -73,6 +73,19 @@ def test_phases_are_told_apart(records: MeasurementRecords, space: SearchSpace) 
     assert records.measured(space, "no such phase") == []
 
 
+def test_a_phase_may_measure_other_networks_than_the_space_has(
+    records: MeasurementRecords, space: SearchSpace
+) -> None:
+    two_stages = next(m for m in (measured(space, s) for s in range(9)) if len(m.graphs) == 2)
+    append(records, two_stages, "front")
+    without_exits = two_stages.measurements[1:]
+    records.append("variants", two_stages.architecture, without_exits)
+    records.append("variants", two_stages.architecture, without_exits, "1.2 GHz")
+    assert records.measured(space, "front") == [two_stages]
+    with pytest.raises(ValueError, match="stages: wanted 2, got 1"):
+        records.measured(space)
+
+
 def test_failures_are_kept_on_disk_but_are_no_measurements(
     records: MeasurementRecords, space: SearchSpace
 ) -> None:

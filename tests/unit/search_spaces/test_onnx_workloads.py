@@ -1,6 +1,7 @@
 """Graphs made by hand with onnx.helper, so that no exporter stands between them and the reader."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -50,6 +51,19 @@ def test_a_convolution_takes_in_the_bias_and_the_activation_after_it() -> None:
         constants=[WEIGHT, constant("b", 1, 4, 1, 1)],
     )
     assert workloads_from_onnx(model) == (Workload("conv2d", SHAPE, SHAPE, activation="relu"),)
+
+
+def test_nodes_that_are_quantized_are_in_int8_with_what_is_fused_into_them() -> None:
+    model = graph(
+        CONV,
+        helper.make_node("Relu", ["c"], ["d"]),
+        helper.make_node("Conv", ["d", "w"], ["y"], name="other"),
+    )
+    conv = Workload("conv2d", SHAPE, SHAPE)
+    assert workloads_from_onnx(model, {"my_conv"}) == (
+        replace(conv, activation="relu", dtype="int8"),
+        conv,
+    )
 
 
 def test_kernel_and_stride_keep_height_before_width() -> None:

@@ -1,5 +1,6 @@
 """A recording of real measurements, replayed. `TargetTestCase` does not apply: it runs models."""
 
+import hashlib
 import re
 import shutil
 from dataclasses import dataclass, replace
@@ -109,6 +110,36 @@ def test_a_runs_measurements_are_a_recording(recorded: Recorded, tmp_path: Path)
     assert target.compile(unknown_operator_model()) == recorded.failure
 
 
+def test_what_a_run_measured_at_another_clock_is_not_replayed(
+    recorded: Recorded, tmp_path: Path
+) -> None:
+    log = JsonLines(tmp_path / "log.jsonl")
+    slower = replace(recorded.measurement, latency_s=(1.0, 2.0))
+    common = {"schema_version": 1, "phase": "variants", "architecture": {"space": "s"}}
+    log.append(common | {"stages": [result_to_dict(recorded.measurement)]})
+    log.append(common | {"device_point": "0.6 GHz", "stages": [result_to_dict(slower)]})
+    target = targets.create(describe(tmp_path))
+    artifact = target.compile(MODEL)
+    assert isinstance(artifact, Artifact), artifact
+    assert target.measure(artifact, QUICK) == recorded.measurement
+
+
+def test_models_that_another_target_ran_are_replayed_beside_those_of_the_own_one(
+    recorded: Recorded, tmp_path: Path
+) -> None:
+    log = JsonLines(tmp_path / "log.jsonl")
+    other = small_model(seed=1)
+    sha256 = hashlib.sha256(other.SerializeToString(deterministic=True)).hexdigest()
+    int8 = replace(recorded.measurement, target="pi-int8", model_sha256=sha256, latency_s=(1e-3,))
+    for measurement in (recorded.measurement, int8):
+        log.append(result_to_dict(measurement))
+    target = targets.create(describe(tmp_path))
+    for model, wanted in ((MODEL, recorded.measurement), (other, int8)):
+        artifact = target.compile(model)
+        assert isinstance(artifact, Artifact), artifact
+        assert target.measure(artifact, QUICK) == wanted
+
+
 def test_a_recorded_failure_fails_again_in_the_same_words(
     recorded: Recorded, replayed: Target
 ) -> None:
@@ -171,7 +202,7 @@ def test_what_is_no_recording_is_refused_in_one_line(
         targets.create(describe(tmp_path))
 
 
-def test_a_recording_of_two_targets_is_refused_with_the_way_out(
+def test_a_model_of_two_targets_is_refused_with_the_way_out(
     recorded: Recorded, tmp_path: Path
 ) -> None:
     log = JsonLines(tmp_path / "log.jsonl")
