@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hwnas.form_judging import SeedLogits
+from hwnas.form_judging import Logits, SeedLogits
 from hwnas.mixed_precision import mean_largest_drop, mixed_precision
 from hwnas.quantization import CalibratedStages
 from hwnas.search_context import SearchContext
@@ -28,7 +28,8 @@ class QuantizedNetworks:
         float_models: The same before.
         answers: What each seed's quantized network answers.
         float_operators: What stays in float32.
-        accuracy_drop: On the validation split, mean over seeds, at the exit that loses most.
+        accuracy_drop: On the validation split, mean over seeds, at the exit that loses most:
+            of the float32 networks as they were before any training for int8.
     """
 
     trained: TrainedNetworks
@@ -57,16 +58,18 @@ def quantized_networks(
     """
     settings = context.config.deployment
     calibrated = _calibrated(context, trained)
-    plain = _quantized(context, trained, calibrated)
+    x = context.dataset.validation.x
+    before = [run_stage_models(stages.models, x) for stages in calibrated]
+    plain = _quantized(context, trained, calibrated, before)
     tried, lines = [plain], [f"int8 loses {_points(plain)}"]
     if plain.accuracy_drop > settings.max_int8_drop:
         if sensitive := _sensitive(context, calibrated):
-            tried.append(_quantized(context, trained, calibrated, sensitive))
+            tried.append(_quantized(context, trained, calibrated, before, sensitive))
             lines.append(f"with {len(sensitive)} operators in float32 {_points(tried[-1])}")
         else:
             lines.append("mixed precision would leave no operator in int8")
         if settings.fine_tune_epochs and (tuned := _fine_tuned(context, trained)) is not None:
-            tried.append(_quantized(context, tuned, _calibrated(context, tuned)))
+            tried.append(_quantized(context, tuned, _calibrated(context, tuned), before))
             lines.append(f"after training for int8 {_points(tried[-1])}")
     within = [q for q in tried if q.accuracy_drop <= settings.max_int8_drop]
     return within or tried, lines
@@ -76,11 +79,11 @@ def _quantized(
     context: SearchContext,
     trained: TrainedNetworks,
     calibrated: Sequence[CalibratedStages],
+    before: Sequence[Logits],
     float_operators: Sequence[str] = (),
 ) -> QuantizedNetworks:
     dataset = context.dataset
     quantized = [stages.quantized(float_operators) for stages in calibrated]
-    before = [run_stage_models(stages.models, dataset.validation.x) for stages in calibrated]
     answers = tuple(
         SeedLogits(
             run_stage_models(models, dataset.validation.x),

@@ -133,6 +133,24 @@ def test_each_seed_is_distilled_as_if_the_student_were_trained_by_hand(
     assert any(not torch.equal(weights[name], plain[name]) for name in weights)
 
 
+def test_the_same_teacher_trained_with_another_seed_makes_another_student(
+    context: SearchContext,
+    trainers: TrainingPool,
+    members: tuple[Candidate, Candidate],
+    distilled: CompressedMember,
+) -> None:
+    student, teacher = members
+    seed = finalist_seeds(context)[1]
+    checkpoint = context.run.checkpoint(teacher.architecture.arch_id, seed).name
+    other = replace(teacher, deployment=replace(teacher.deployment, checkpoint=checkpoint))
+    by_other = distil_member(context, trainers, student, other, SETTINGS)
+    for path, as_before in zip(
+        by_other.checkpoints.values(), distilled.checkpoints.values(), strict=True
+    ):
+        weights, before = load_file(path), load_file(as_before)
+        assert any(not torch.equal(weights[name], before[name]) for name in weights)
+
+
 def test_pruned_networks_of_all_seeds_are_equally_narrow_and_fast_enough(
     context: SearchContext, members: tuple[Candidate, Candidate], pruned: CompressedMember
 ) -> None:
