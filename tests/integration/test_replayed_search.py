@@ -22,11 +22,8 @@ def replay(tmp_path: Path) -> Path:
     """Describe a replay of ``recording.jsonl``, beside it."""
     board = yaml.safe_load((BOARDS / "host-onnxruntime.yaml").read_text())
     path = tmp_path / "replay.yaml"
-    path.write_text(
-        yaml.safe_dump(
-            board | {"name": "replay", "backend": "replay", "recording": "recording.jsonl"}
-        )
-    )
+    changes = {"name": "replay", "backend": "replay", "recording": "recording.jsonl"}
+    path.write_text(yaml.safe_dump(board | changes | {"quantized_target": "replay"}))
     return path
 
 
@@ -40,10 +37,18 @@ def without_names(front: Any) -> Any:
     return front | {"target": None, "evaluations": evaluations, "calibration": calibration}
 
 
+def variants(run: RunFolder) -> tuple[str, list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the baseline, variants and attempts of a run, without names of targets."""
+    text = run.variants_json.read_text().replace("-host-onnxruntime-", "-replay-")
+    document = json.loads(text)
+    of = [{k: v for k, v in item.items() if k != "target"} for item in document["variants"]]
+    return document["baseline"], of, document["attempts"]
+
+
 def test_a_search_on_the_recording_of_a_search_gives_the_same_numbers(
     tiny: TinySearch, replay: Path, tmp_path: Path
 ) -> None:
-    """Calibration included: every latency of the second search was measured in the first."""
+    """Every latency of the second search was measured in the first: calibration to variants."""
     experiment, runs = tiny.experiment, tmp_path / "runs"
 
     def search(folder: str, *overrides: str) -> RunFolder:
@@ -59,6 +64,10 @@ def test_a_search_on_the_recording_of_a_search_gives_the_same_numbers(
     assert without_names(second.front()) == without_names(first.front())
     assert second.measurements.read_bytes() == first.measurements.read_bytes()
     assert json.loads(second.manifest_json.read_text())["config"]["target"] == str(replay)
+    assert variants(second) == variants(first)
+    _, found, _ = variants(second)
+    assert {"float32", "int8"} <= {v["precision"] for v in found}
+    assert {v["metrics"]["latency_s"]["provenance"] for v in found} == {"measured"}
 
 
 def test_a_search_that_wants_what_was_not_recorded_says_so(

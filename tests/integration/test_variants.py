@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,16 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+import yaml
 from numpy.typing import NDArray
 
 import hwnas
 from hwnas.dataset_config import DigitsSource
 from hwnas.datasets import load_dataset
+from hwnas.form_judging import JudgedVariant
 from hwnas.run_folder import RunFolder
 from hwnas.variants import Variant, Variants
+from targets.spec import BOARDS
 
 EXPERIMENT = """\
 name: variants
@@ -122,12 +126,10 @@ def test_accuracy_and_shares_are_those_of_the_files_run_sample_by_sample(
 ) -> None:
     dataset = load_dataset(DigitsSource(kind="digits"), Path("."))
     data = json.loads(next(run.variants.glob("*-int8.json")).read_text())
-    from hwnas.bits import unpack_bits
-
     for stored in data["variants"]:
         variant = Variant.from_dict(stored["variant"])
         right = answers(run, variant, dataset.test.x) == dataset.test.y
-        deployed = unpack_bits(stored["correct"][0], stored["n"])
+        deployed = JudgedVariant.from_dict(stored).correct[0]
         # one sample at a time or many: ONNX Runtime may round a tie of two classes differently
         assert np.mean(right != deployed) <= 2 / len(right)
 
@@ -148,6 +150,39 @@ def test_all_that_was_tried_is_told(variants: Variants) -> None:
     # the most accurate member has no teacher, and a network may be too small to prune
     assert "pruned" in tried
     assert all("\n" not in attempt.outcome for attempt in variants.attempts)
+
+
+def test_what_was_measured_of_variants_is_among_the_runs_measurements(
+    run: RunFolder, variants: Variants
+) -> None:
+    recorded: dict[tuple[tuple[str, str], ...], list[float]] = {}
+    for line in map(json.loads, run.measurements.read_text().splitlines()):
+        if line["phase"] == "variants":
+            models = tuple((stage["target"], stage["model_sha256"]) for stage in line["stages"])
+            medians = [float(np.median(stage["latency_s"])) for stage in line["stages"]]
+            recorded.setdefault(models, []).append(sum(medians))
+    for variant in variants.variants:
+        files = [(run.variants / name).read_bytes() for name in variant.form.models]
+        models = tuple((variant.target, hashlib.sha256(file).hexdigest()) for file in files)
+        # as searched, a form is measured again where it is compared with its pruned self
+        assert pytest.approx(variant.metrics["worst_latency_s"].value) in recorded[models]
+
+
+def test_a_quantized_target_that_is_none_is_refused_before_anything_is_trained(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "variants.yaml").write_text(EXPERIMENT)
+    board = yaml.safe_load((BOARDS / "host.yaml").read_text())
+    typo = board | {"name": "mine", "quantized_target": "host-onnx"}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(typo))
+    with pytest.raises(hwnas.UserError, match=r"target 'mine': quantized_target: .*host-onnx"):
+        hwnas.search(
+            tmp_path / "variants.yaml",
+            overrides=[f"target={tmp_path / 'mine.yaml'}"],
+            runs=tmp_path / "runs",
+            predictors=tmp_path / "predictors",
+        )
+    assert not (tmp_path / "runs").exists()
 
 
 def test_nothing_that_was_derived_is_derived_again(run: RunFolder) -> None:
