@@ -48,7 +48,7 @@ def measured_candidate(
         product: What surrounds the network, where the experiment says so.
     """
     shares = deployment.exit_shares
-    accuracies = accuracy_metrics(searched, retrained)
+    accuracies = accuracy_metrics(searched, retrained, evaluated.luck)
     metrics = deployed_metrics(accuracies, measured, shares, energy_model, product)
     metrics = _with_predictions(metrics, costs, shares)
     metrics |= count_metrics(space.stages(evaluated.architecture), shares)
@@ -104,19 +104,27 @@ def _with_predictions(
 
 
 def accuracy_metrics(
-    searched: TrainingOutcome, retrained: Sequence[TrainingOutcome]
+    searched: TrainingOutcome, retrained: Sequence[TrainingOutcome], luck: float = 0.0
 ) -> dict[str, Metric]:
     """Return test accuracy (judged by) and validation accuracy (chosen by), where known.
 
     The architecture was chosen by the validation accuracy of its training in the search,
     which says so, and which stands beside that of later trainings where there are any.
+
+    Args:
+        searched: Outcome of the training in the search.
+        retrained: Outcomes of later trainings; empty where there are none.
+        luck: How much of the accuracy in the search other seeds are not expected to reach.
     """
     outcomes = retrained or [searched]
     metrics = {}
     if tests := [o.test for o in outcomes if o.test]:
         metrics["accuracy"] = accuracy_metric(tests, "test")
     if validations := [o.validation for o in outcomes if o.validation]:
-        metrics["validation_accuracy"] = accuracy_metric(validations, "validation", not retrained)
+        judged = accuracy_metric(validations, "validation", not retrained)
+        if luck and not retrained:
+            judged = replace(judged, expected=judged.value - luck)
+        metrics["validation_accuracy"] = judged
     if retrained and searched.validation:
         metrics["search_validation_accuracy"] = accuracy_metric(
             [searched.validation], "validation", True

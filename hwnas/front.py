@@ -18,7 +18,7 @@ from search_spaces import Architecture
 from targets import Boundary, Provenance
 
 _CSV_PARTS = (
-    *("low", "high", "predicted", "provenance", "seeds", "selected"),
+    *("low", "high", "predicted", "provenance", "seeds", "selected", "expected"),
     *("boundary", "voltage_v", "bandwidth_hz", "note"),
 )
 
@@ -42,6 +42,8 @@ class Metric:
         split: Which samples an accuracy was judged on.
         selected: True where the candidate was chosen by this very number, which makes it
             optimistic: of many trainings the lucky ones are chosen.
+        expected: What other trainings are expected to come to, by all that the search trained:
+            candidates are chosen by it in place of the value.
         flags: Doubts about the measurements behind it, separated by commas.
         voltage_v: Supply voltage, that a current is stated at.
         bandwidth_hz: Of the meter that saw a peak: shorter ones are flattened.
@@ -57,10 +59,16 @@ class Metric:
     seeds: int | None = None
     split: str | None = None
     selected: bool | None = None
+    expected: float | None = None
     flags: str | None = None
     voltage_v: float | None = None
     bandwidth_hz: float | None = None
     note: str | None = None
+
+    @property
+    def chosen_by(self) -> float:
+        """The number that candidates are compared by."""
+        return self.value if self.expected is None else self.expected
 
     @property
     def lower_bound(self) -> float:
@@ -132,7 +140,7 @@ class Candidate:
 
     def values(self, objectives: Sequence[Objective]) -> list[float]:
         """Return the objectives' values in their order."""
-        return [self.metrics[o.metric].value for o in objectives]
+        return [self.metrics[o.metric].chosen_by for o in objectives]
 
     def is_confirmed(self, objectives: Sequence[Objective]) -> bool:
         """Return whether no objective's value is one that the candidate was chosen by."""
@@ -249,7 +257,9 @@ def _non_dominated(
 def meets(metrics: Mapping[str, Metric], constraint: Constraint) -> bool:
     """Return whether the pessimistic end of a metric is within a limit."""
     metric = metrics[constraint.metric]
-    return constraint.violation(constraint.pessimistic(metric.value, metric.low, metric.high)) <= 0
+    return (
+        constraint.violation(constraint.pessimistic(metric.chosen_by, metric.low, metric.high)) <= 0
+    )
 
 
 def to_csv(candidates: Sequence[Candidate]) -> str:

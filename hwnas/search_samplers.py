@@ -97,6 +97,8 @@ class _Guided:
             costs=CandidateCostModel(self._costs, plan.objectives, plan.constraints),
             canonicalize=CanonicalEncodings(self._space),
             batch=plan.config.search.batch,
+            # another seed trains to another accuracy: by how much, nothing tells beforehand
+            noise_std=[np.nan if o.name == "accuracy" else 0.0 for o in plan.objectives],
             refine=refine,
             scale=plan.scale,
         )

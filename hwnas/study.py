@@ -75,6 +75,8 @@ class Evaluated:
         result: JSON-ready outcome of the training.
         points: Values that it can have, those told among them: one per exit policy that may
             be chosen, ``None`` where that one does not meet the limits.
+        luck: How much more accurate the training came out than other seeds are expected to;
+            ``values`` and ``points`` are without it, ``result`` is as it came out.
     """
 
     number: int
@@ -82,6 +84,7 @@ class Evaluated:
     values: Point
     result: Mapping[str, Any]
     points: tuple[Point | None, ...] = ()
+    luck: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ class History:
         rows: Shape ``(k, d)``: canonical rows that were evaluated, each once.
         values: Shape ``(k, m)``.
         others: Shape ``(p, m)``: what they can have, too, in place of these values.
+        others_of: Shape ``(p,)``: positions of the rows that these are of.
         is_feasible: Shape ``(k,)``: whether every limit was met.
         pending: Shape ``(p, d)``: rows whose evaluation has not ended.
         taken: Keys of the rows of all trials, these and others.
@@ -42,6 +43,7 @@ class History:
     rows: Rows
     values: Array
     others: Array
+    others_of: NDArray[np.intp]
     is_feasible: NDArray[np.bool_]
     pending: Rows
     taken: frozenset[bytes]
@@ -53,7 +55,8 @@ class GuidedProposals:
     Args:
         space: Of the candidates.
         signs: Shape ``(m,)``: 1 for an objective that is minimized, -1 otherwise.
-        noise_std: Shape ``(m,)``: known noise of the objectives, in their units.
+        noise_std: Shape ``(m,)``: noise of the objectives, in their units; NaN where it is not
+            known, and what features do not tell is taken for it.
         scale: Of the losses; spans what is observed and predicted where ``None``.
         refine: Features, shape ``(n, f)``, that are too costly to have of every candidate.
     """
@@ -93,6 +96,7 @@ class GuidedProposals:
             known[np.arange(k)],
             history.values,
             history.others,
+            history.others_of,
             history.is_feasible,
             known[np.arange(k, len(known))],
         )

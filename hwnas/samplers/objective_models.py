@@ -129,7 +129,7 @@ class LearnedObjective:
     Args:
         features: Groups of features of k evaluated candidates.
         losses: Shape ``(k,)``.
-        noise_std: Known standard deviation of the losses' noise.
+        noise_std: Known standard deviation of the losses' noise; NaN where it is not known.
     """
 
     def __init__(self, features: Features, losses: Array, noise_std: float) -> None:
@@ -166,7 +166,8 @@ def _fit(
     warp: Warp, features: Features, losses: Array, noise_std: float
 ) -> tuple[float, Surrogate, Warp]:
     slopes = warp.slopes(losses)
-    surrogate = Surrogate(features, warp.forward(losses), (noise_std * slopes) ** 2)
+    noise = None if np.isnan(noise_std) else (noise_std * slopes) ** 2
+    surrogate = Surrogate(features, warp.forward(losses), noise)
     quality = float(np.mean(surrogate.log_densities_left_out() + np.log(slopes)))
     return quality, surrogate, warp
 

@@ -29,6 +29,7 @@ class Evaluations:
         values: Shape ``(k, m)``: what is learned from.
         others: Shape ``(p, m)``: what they can have, too, in place of these values. Nothing is
             learned from it, but it is reached.
+        others_of: Shape ``(p,)``: positions of the candidates that these are of.
         is_feasible: Shape ``(k,)``: whether every limit was met.
         pending: p candidates.
     """
@@ -36,6 +37,7 @@ class Evaluations:
     candidates: Candidates
     values: Array
     others: Array
+    others_of: NDArray[np.intp]
     is_feasible: NDArray[np.bool_]
     pending: Candidates
 
@@ -54,7 +56,11 @@ class Outlook:
     Args:
         evaluations: At least two.
         scale: Of the losses.
-        noise_std: Shape ``(m,)``: known noise of the objectives, in their units.
+        noise_std: Shape ``(m,)``: noise of the objectives, in their units; NaN where it is not
+            known, and what features do not tell is taken for it.
+
+    Attributes:
+        denoised: Shape ``(k, m)``: losses of the evaluations, less what is taken for noise.
     """
 
     def __init__(self, evaluations: Evaluations, scale: LossScale, noise_std: Array) -> None:
@@ -66,6 +72,7 @@ class Outlook:
         learners = evaluations.candidates[self._learned_from]
         known = np.asarray(~np.isnan(learners.costs.values).any(axis=0))
         self._models = [self._model(j, learners, bool(k)) for j, k in enumerate(known)]
+        self.denoised = self._without_noise()
         self._front = self._reached()
         if len(evaluations.pending):
             self._models = [model.believing(evaluations.pending) for model in self._models]
@@ -103,14 +110,19 @@ class Outlook:
         losses = self._losses[self._learned_from, column]
         return LearnedObjective(learners.features, losses, float(self._noise_std[column]))
 
-    def _reached(self) -> Array:
-        """Return what feasible evaluations reached, less what is known to be noise."""
+    def _without_noise(self) -> Array:
         losses = self._losses.copy()
         for column, model in enumerate(self._models):
-            if isinstance(model, LearnedObjective) and self._noise_std[column] > 0:
+            if isinstance(model, LearnedObjective) and self._noise_std[column] != 0:
                 losses[self._learned_from, column] = model.denoised()
-        feasible = losses[self._evaluations.is_feasible]
-        reached = np.concatenate([feasible, self._scale.losses(self._evaluations.others)])
+        return losses
+
+    def _reached(self) -> Array:
+        """Return what feasible evaluations reached, less what is taken for noise."""
+        others = self._scale.losses(self._evaluations.others)
+        # points of one evaluation share its luck
+        others += (self.denoised - self._losses)[self._evaluations.others_of]
+        reached = np.concatenate([self.denoised[self._evaluations.is_feasible], others])
         # of thousands of points a few count, and they are asked for again and again
         return np.asarray(reached[moocore.is_nondominated(reached)])
 

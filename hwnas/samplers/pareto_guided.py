@@ -61,8 +61,10 @@ class ParetoGuidedSampler(BaseSampler):
             shape ``(n, f)``. By default one: integers from 0 to 1, categories as indicators.
             Logarithms of predicted costs are another group.
         noise_std: Of each objective, in its unit: standard deviation of an evaluation about
-            the mean of evaluating again and again. What the features do not tell beyond that is
-            learned.
+            the mean of evaluating again and again; NaN where it is not known. What the features
+            do not tell is then taken for noise, so a candidate's luck is neither hoped for nor
+            believed; otherwise what they do not tell beyond the noise is the candidate's own.
+            Without it there is no noise.
         batch: Size of the first blocks.
         refine: Further features, shape ``(n, f)``, too costly to have of every candidate: asked
             for a short list and for what was evaluated, and used if they foretell objectives
@@ -188,12 +190,17 @@ class ParetoGuidedSampler(BaseSampler):
             elif trial.state == TrialState.COMPLETE and np.isfinite(trial.values).all():
                 evaluated.setdefault(key, trial)
         values = [trial.values for trial in evaluated.values()]
-        others = [row for t in evaluated.values() for row in t.system_attrs.get(OTHER_VALUES, ())]
+        others, others_of = [], []
+        for place, trial in enumerate(evaluated.values()):
+            rows = trial.system_attrs.get(OTHER_VALUES, ())
+            others += rows
+            others_of += [place] * len(rows)
         feasible = [all(v <= 0 for v in t.constraints.values()) for t in evaluated.values()]
         return History(
             rows=self._rows(list(evaluated)),
             values=np.array(values, dtype=np.float64).reshape(-1, n_objectives),
             others=np.array(others, dtype=np.float64).reshape(-1, n_objectives),
+            others_of=np.array(others_of, dtype=np.intp),
             is_feasible=np.array(feasible, dtype=np.bool_),
             pending=self._rows([key for key in pending if key not in evaluated]),
             taken=frozenset(key for key in keys if key is not None),

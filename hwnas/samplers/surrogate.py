@@ -32,13 +32,14 @@ class Surrogate:
     Every kernel's variance has an exponential prior on its square root, so that kernels that
     explain nothing vanish; variances, and that of what no kernel explains (the nugget), are
     the mode of the posterior. The nugget is of each candidate, not of its evaluation: it is
-    there again if the candidate is asked for, whereas the noise that is given is not.
+    there again if the candidate is asked for, whereas noise is not.
 
     Args:
         features: Groups of features of n evaluated candidates, each of shape ``(n, f)``.
         targets: Shape ``(n,)``.
         noise_variances: Shape ``(n,)``: known variance of each target about the mean of
-            evaluating without end.
+            evaluating without end; ``None`` where it is not known. Then what no kernel explains
+            is taken for noise, and there is no nugget.
         centered: Whether targets are known to lie about 0, about 1 from it.
 
     References:
@@ -52,7 +53,7 @@ class Surrogate:
         self,
         features: Features,
         targets: Array,
-        noise_variances: Array,
+        noise_variances: Array | None,
         centered: bool = False,
     ) -> None:
         self._center = [part.mean(axis=0) for part in features]
@@ -60,7 +61,8 @@ class Surrogate:
         self._mean = 0.0 if centered else float(targets.mean())
         self._scale = 1.0 if centered else float(targets.std()) or 1.0
         self._targets: Array = (targets - self._mean) / self._scale
-        self._noise: Array = noise_variances / self._scale**2
+        known = np.zeros(len(targets)) if noise_variances is None else noise_variances
+        self._noise: Array = known / self._scale**2
         self._points = self._standardized(features)
         n = len(targets)
         some = np.linspace(0, n - 1, min(n, _MOST_FOR_VARIANCES)).round().astype(np.intp)
@@ -76,6 +78,8 @@ class Surrogate:
         )
         self._variances = np.where(variances[:m] > _VANISHED, variances[:m], 0.0)
         self._nugget = float(variances[m])
+        if noise_variances is None:
+            self._noise, self._nugget = np.full(n, self._nugget), 0.0
         self._condition()
 
     @property
