@@ -7,7 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hwnas.bundle_manifest import BundledNetwork, BundledPoint, BundleManifest, read_manifest
+from hwnas.bundle_manifest import (
+    BundledNetwork,
+    BundledPoint,
+    BundleManifest,
+    ConvertedNetwork,
+    read_manifest,
+)
 from hwnas.errors import UserError
 
 if TYPE_CHECKING:
@@ -44,6 +50,8 @@ def open_bundle(path: Path) -> BundleManifest:
         _check_graphs(path, network, manifest)
         if name not in {p.network for p in manifest.operating_points.values()}:
             raise UserError(f"{path}: networks.{name}: no operating point uses it. {_AGAIN}")
+    for index, converted in enumerate(manifest.formats):
+        _check_format(f"{path}: formats.{index}", converted, manifest)
     return manifest
 
 
@@ -114,6 +122,23 @@ def _check_point(where: str, point: BundledPoint, manifest: BundleManifest) -> N
             f"{where}.exit_policy: chosen for other graphs than those of {point.network} "
             "(SHA-256 differs). Export the bundle again."
         )
+
+
+def _check_format(where: str, converted: ConvertedNetwork, manifest: BundleManifest) -> None:
+    network = manifest.networks.get(converted.network)
+    if network is None:
+        known = ", ".join(manifest.networks)
+        raise UserError(
+            f"{where}.network: no network {converted.network!r}. The bundle has: {known}."
+        )
+    wanted = len(network.stages) if converted.failure is None else 0
+    if len(converted.stages) != wanted:
+        raise UserError(f"{where}.stages: wanted {wanted}. Got {len(converted.stages)}. {_AGAIN}")
+    for stage in converted.stages:
+        # a model of Core ML is a folder
+        inside = f"{stage.file}/"
+        if not any(name == stage.file or name.startswith(inside) for name in manifest.files):
+            raise UserError(f"{where}: no checksum of {stage.file}. {_AGAIN}")
 
 
 def _check_graphs(path: Path, network: BundledNetwork, manifest: BundleManifest) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -15,6 +15,8 @@ from hwnas.exit_policy import ConfidenceMeasure, ExitPolicy
 
 SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
+
+FormatName: TypeAlias = Literal["litert", "vela", "coreml", "executorch"]
 
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 # relative, forward slashes, no part that leaves the folder
@@ -57,6 +59,51 @@ class BundledNetwork(_Section):
     precision: Literal["float32", "int8", "mixed"]
     target: str = Field(description="that measured it, such as host-onnxruntime")
     stages: Annotated[tuple[StageFiles, ...], Field(min_length=1)]
+
+
+class ConvertedStage(_Section):
+    """A stage in another format.
+
+    Args:
+        file: A folder for Core ML, whose models have several files.
+        metrics: By name in SI units, as those of an operating point.
+        notes: What else its tools say of it, by subject.
+    """
+
+    file: _File
+    metrics: Mapping[str, dict[str, Any]]
+    notes: Mapping[str, str]
+
+
+class ConvertedNetwork(_Section):
+    """A network in another format than ONNX, or why it could not be converted.
+
+    Args:
+        network: Key of ``networks``.
+        precision: Of its arithmetic; ``None`` where it could not be converted.
+        stages: As many as the network has; none where it could not be converted.
+        tools: Versions of the packages that made it.
+        settings: Of these, by name.
+        verification: How far its outputs are known.
+        has_own_answers: Whether the samples keep what it answers, as it answers in another
+            precision than the network.
+        failure: Why it could not be converted.
+    """
+
+    format: FormatName
+    network: str
+    precision: Literal["float32", "int8"] | None
+    stages: tuple[ConvertedStage, ...]
+    tools: Mapping[str, str]
+    settings: Mapping[str, str]
+    verification: str
+    has_own_answers: bool = False
+    failure: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What names it in the bundle and among its samples, such as ``litert-int8/NETWORK``."""
+        return f"{self.format}-{self.precision}/{self.network}"
 
 
 class BundledExitPolicy(_Section):
@@ -112,6 +159,7 @@ class BundleManifest(_Section):
             one to use where nothing chooses.
         scaling_policy: File that says when to use which operating point, where there are
             several.
+        formats: Its networks in other formats, where that was asked for.
         samples: File of sample inputs, and of logits and answers of every operating point.
         notes: Licence of data and weights, and what else a user must know.
         files: Every file of the bundle but this one.
@@ -125,6 +173,7 @@ class BundleManifest(_Section):
     preprocessing: dict[str, Any]
     networks: dict[_Name, BundledNetwork]
     operating_points: Annotated[dict[_Name, BundledPoint], Field(min_length=1)]
+    formats: tuple[ConvertedNetwork, ...] = ()
     scaling_policy: _File | None
     samples: _File
     notes: dict[str, str]

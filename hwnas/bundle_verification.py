@@ -30,6 +30,7 @@ from hwnas.bundle_checks import (
 from hwnas.bundle_manifest import BundledNetwork, BundleManifest
 from hwnas.bundle_samples import BundleSamples, Logits
 from hwnas.errors import UnreachableError, UserError
+from hwnas.format_checks import check_formats, stored_answers
 from hwnas.measuring import failure_error, read_onnx
 from hwnas.target_checking import open_target
 from targets import Artifact, Failure, Target
@@ -42,7 +43,8 @@ def verify(path: Path, targets: Sequence[str] = ()) -> list[Check]:
     """Open a bundle and compare everything in it that computes with what is stored.
 
     Networks run sample by sample, in ONNX Runtime and, where they are compiled, on their
-    target; exit policies, preprocessing and the example run, too.
+    target; in other formats where their tools are installed; exit policies, preprocessing and
+    the example run, too.
 
     Args:
         path: Folder of the bundle.
@@ -58,6 +60,7 @@ def verify(path: Path, targets: Sequence[str] = ()) -> list[Check]:
     """
     manifest = open_bundle(path)
     exits = {name: len(network.stages) for name, network in manifest.networks.items()}
+    exits |= stored_answers(manifest)
     samples = BundleSamples.load(path / manifest.samples, exits, manifest.operating_points)
     checks = [check_preprocessing(manifest, samples)] if samples.raw else []
     computed: dict[str, Logits] = {}
@@ -66,6 +69,7 @@ def verify(path: Path, targets: Sequence[str] = ()) -> list[Check]:
         stored = samples.logits[name]
         checks.append(check_logits("ONNX Runtime", name, network.precision, computed[name], stored))
     checks += _check_targets(path, manifest, samples, targets)
+    checks += check_formats(path, manifest, samples)
     for name, point in manifest.operating_points.items():
         checks.append(check_answers(name, manifest, computed[point.network], samples))
     names = manifest.operating_points

@@ -20,6 +20,7 @@ from hwnas.bundle_manifest import (
     BundledNetwork,
     BundledPoint,
     BundleManifest,
+    ConvertedNetwork,
     FileRecord,
     StageFiles,
 )
@@ -91,6 +92,7 @@ class BundleWriter:
         points: Mapping[str, tuple[str, Variant]],
         samples: BundleSamples,
         notes: Mapping[str, str],
+        formats: Sequence[ConvertedNetwork] = (),
     ) -> BundleManifest:
         """Write everything else.
 
@@ -101,6 +103,7 @@ class BundleWriter:
             points: By name, the dearest first: name of the network, and the variant.
             samples: With the answers of all networks and points.
             notes: Licences, and what else a user must know.
+            formats: Networks in other formats, whose files are in the folder already.
         """
         samples.save(self._folder / SAMPLES)
         self._copy(Path(exit_policy.__file__), "exit_policy.py")
@@ -121,6 +124,7 @@ class BundleWriter:
             operating_points={
                 name: self._point(network, variant) for name, (network, variant) in points.items()
             },
+            formats=tuple(formats),
             scaling_policy=SCALING_POLICY if len(points) > 1 else None,
             samples=SAMPLES,
             notes=dict(notes),

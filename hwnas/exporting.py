@@ -7,14 +7,15 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.bundle_checks import Check, onnx_logits
+from hwnas.bundle_manifest import ConvertedNetwork
 from hwnas.bundle_samples import BundleSamples, Logits, PointAnswers
 from hwnas.bundle_verification import verify_in_fresh_process
 from hwnas.bundle_writing import BundleWriter
@@ -23,15 +24,22 @@ from hwnas.config import ExperimentConfig, parse_config
 from hwnas.datasets import Dataset, RawSample, load_with_raw
 from hwnas.errors import UserError
 from hwnas.exit_shares import check_exit_shares
+from hwnas.export_formats import FormatRequest, NetworkToConvert
+from hwnas.format_writing import FormatWriter
 from hwnas.front import Candidate
 from hwnas.measuring import failure_error, read_onnx
+from hwnas.quantization import calibration_samples
 from hwnas.run_folder import RunFolder
 from hwnas.spaces import create_space
+from hwnas.stage_running import run_stage_models
 from hwnas.target_checking import open_target
 from hwnas.variant_picking import pick_points
 from hwnas.variants import NetworkForm, Variant, Variants
 from search_spaces import SearchSpace
 from targets import Failure, Target
+
+if TYPE_CHECKING:
+    from search_spaces.blocks import StagedNetwork
 
 _SAMPLES = 200
 _RAW_SAMPLES = 16
@@ -47,6 +55,7 @@ class ExportedBundle:
         path: Its folder.
         points: Its operating points by name.
         checks: What a fresh process compared.
+        formats: Its networks in other formats, and what could not be converted.
         size_bytes: Of all its files.
         export_s: Seconds it took to write, with compiling.
         verify_s: Seconds it took to verify.
@@ -55,6 +64,7 @@ class ExportedBundle:
     path: Path
     points: Mapping[str, Variant]
     checks: tuple[Check, ...]
+    formats: tuple[ConvertedNetwork, ...]
     size_bytes: int
     export_s: float
     verify_s: float
@@ -68,13 +78,20 @@ class ExportedBundle:
                 for name, v in self.points.items()
             },
             "checks": [check.to_dict() for check in self.checks],
+            "formats": [converted.model_dump(mode="json") for converted in self.formats],
             "size_bytes": self.size_bytes,
             "export_s": self.export_s,
             "verify_s": self.verify_s,
         }
 
 
-def export(run: Path, *, pick: str | None = None, out: Path | None = None) -> ExportedBundle:
+def export(
+    run: Path,
+    *,
+    pick: str | None = None,
+    out: Path | None = None,
+    formats: FormatRequest = FormatRequest(),  # noqa: B008 - it is frozen
+) -> ExportedBundle:
     """Write variants of a finished run as a bundle; see `hwnas.bundle_manifest`.
 
     A fresh process verifies it before it gets its final name, so that a bundle that exists
@@ -85,6 +102,7 @@ def export(run: Path, *, pick: str | None = None, out: Path | None = None) -> Ex
         pick: What its only operating point is, see `hwnas.variant_picking.pick_points`; without
             it, the bundle gets up to three.
         out: Where to; in the run's folder ``export`` by default.
+        formats: What its networks are to be converted to, beside ONNX.
 
     Raises:
         UserError: If the run, the pick or the folder is wrong, or the bundle does not do what
@@ -102,7 +120,7 @@ def export(run: Path, *, pick: str | None = None, out: Path | None = None) -> Ex
     path = out or folder.path / "export" / name
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise UserError(f"{path}: is not empty. Choose another folder with --out, or remove it.")
-    exporter = _Exporter(folder, config, dataset, raw, space, candidates)
+    exporter = _Exporter(folder, config, dataset, raw, space, candidates, formats)
     try:
         return exporter.export(points, path)
     except OSError as error:
@@ -127,6 +145,7 @@ class _Exporter:
         raw: RawSample | None,
         space: SearchSpace,
         candidates: Sequence[Candidate],
+        formats: FormatRequest,
     ) -> None:
         self._run = run
         self._config = config
@@ -134,6 +153,7 @@ class _Exporter:
         self._raw = raw
         self._space = space
         self._candidates = {c.architecture.arch_id: c for c in candidates}
+        self._formats = formats
 
     def export(self, points: Mapping[str, Variant], path: Path) -> ExportedBundle:
         """Write and verify a bundle, then give it its name."""
@@ -144,7 +164,8 @@ class _Exporter:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as temporary:
             unfinished = Path(temporary) / "bundle"
             unfinished.mkdir()
-            references = self._write(points, networks, samples, unfinished)
+            formats = FormatWriter(unfinished, self._formats, self._dataset.validation)
+            references = self._write(points, networks, samples, formats, unfinished)
             written = time.perf_counter()
             checks = verify_in_fresh_process(unfinished, references)
             verified = time.perf_counter()
@@ -153,7 +174,13 @@ class _Exporter:
                 path.rmdir()
             shutil.move(unfinished, path)
         return ExportedBundle(
-            path, points, tuple(checks), size_bytes, written - began, verified - written
+            path,
+            points,
+            tuple(checks),
+            tuple(formats.converted),
+            size_bytes,
+            written - began,
+            verified - written,
         )
 
     def _write(
@@ -161,6 +188,7 @@ class _Exporter:
         points: Mapping[str, Variant],
         networks: Mapping[str, str],
         samples: BundleSamples,
+        formats: FormatWriter,
         folder: Path,
     ) -> list[str]:
         """Write a bundle; return names or files of the targets that measured its networks."""
@@ -176,12 +204,42 @@ class _Exporter:
                 models = self._models(variant)
                 libraries = _libraries(models, targets[variant.target])
                 writer.add_network(name, variant.form, variant.target, models, libraries)
+        for name, variant in _by_network(points, networks).items():
+            self._convert(name, variant.form, writer.model_files(name), samples.x, formats)
+        samples = replace(samples, logits={**samples.logits, **formats.logits})
         for point, variant in points.items():
             models = writer.model_files(networks[point])
             check_exit_shares(point, variant, models, self._dataset.validation.x)
         named = {point: (networks[point], variant) for point, variant in points.items()}
-        writer.finish(self._config.name, own.name, self._dataset, named, samples, self._notes())
+        notes = self._notes()
+        writer.finish(
+            self._config.name, own.name, self._dataset, named, samples, notes, formats.converted
+        )
         return [references[name] for name in {v.target for v in points.values()}]
+
+    def _convert(
+        self,
+        name: str,
+        form: NetworkForm,
+        models: Sequence[Path],
+        samples: NDArray[np.float32],
+        formats: FormatWriter,
+    ) -> None:
+        """Add a network in other formats, where that was asked for."""
+        if not self._formats.names:
+            return
+        if form.training == "quantization_aware":
+            formats.refuse(name, "it was trained on for int8; only its ONNX graphs were kept")
+            return
+        train, settings = self._dataset.train.x, self._config.deployment
+        source = NetworkToConvert(
+            self._network(form),
+            self._space.input_shape,
+            form.precision,
+            calibration_samples(train, settings.calibration_samples),
+        )
+        answers = run_stage_models([read_onnx(path) for path in models], self._dataset.validation.x)
+        formats.add(name, source, answers, samples)
 
     def _models(self, variant: Variant) -> list[Path]:
         """Return a variant's ONNX files, all of them there and readable."""
@@ -211,12 +269,16 @@ class _Exporter:
 
     def _trained_logits(self, form: NetworkForm, x: NDArray[np.float32]) -> Logits | None:
         """Return what torch says of samples; none of quantized forms."""
-        from safetensors import SafetensorError
-
         from hwnas.training import predict_logits
 
-        if form.precision != "float32":
-            return None
+        return predict_logits(self._network(form), x) if form.precision == "float32" else None
+
+    def _network(self, form: NetworkForm) -> StagedNetwork:
+        """Return a form's float32 network, without early exits where the form has none."""
+        from safetensors import SafetensorError
+
+        from search_spaces.blocks import without_exits
+
         if form.arch_id not in self._candidates:
             raise UserError(f"variants.json: {form.arch_id} is not in front.json. Search again.")
         architecture = self._candidates[form.arch_id].architecture
@@ -226,8 +288,8 @@ class _Exporter:
             network = load_network(self._space, architecture, path)
         except (OSError, SafetensorError, RuntimeError, ValueError) as error:
             raise UserError(f"{path}: missing or damaged ({error}). Search again.") from None
-        # a form without early exits has the last one's answers alone
-        return predict_logits(network, x)[-len(form.models) :]
+        staged = cast("StagedNetwork", network)
+        return staged if form.has_exits else without_exits(staged).eval()
 
     def _notes(self) -> dict[str, str]:
         dataset, source = self._dataset, self._config.dataset

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from hwnas.form_judging import Logits, SeedLogits
 from hwnas.mixed_precision import mean_largest_drop, mixed_precision
-from hwnas.quantization import CalibratedStages
+from hwnas.quantization import CalibratedStages, calibration_samples
 from hwnas.search_context import SearchContext
 from hwnas.stage_running import run_stage_models
 from hwnas.trained_forms import Models, TrainedNetworks, stage_graphs
@@ -103,13 +101,10 @@ def _quantized(
 
 
 def _calibrated(context: SearchContext, trained: TrainedNetworks) -> list[CalibratedStages]:
-    train = context.dataset.train.x
-    count = min(context.config.deployment.calibration_samples, len(train))
-    # spread over the split: neighbours may be of one class or one speaker
-    rows = np.linspace(0, len(train) - 1, count).round().astype(np.intp)
+    settings = context.config.deployment
+    samples = calibration_samples(context.dataset.train.x, settings.calibration_samples)
     return [
-        CalibratedStages(stage_graphs(context, network), train[rows])
-        for network in trained.networks
+        CalibratedStages(stage_graphs(context, network), samples) for network in trained.networks
     ]
 
 

@@ -94,6 +94,18 @@ class CalibratedStages:
         )
 
 
+def calibration_samples(x: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    """Return up to so many training samples, spread over the split.
+
+    Neighbours may be of one class or one speaker.
+
+    Args:
+        x: The training split, ``(N, C, H, W)``.
+        count: How many.
+    """
+    return x[np.linspace(0, len(x) - 1, min(count, len(x))).round().astype(np.intp)]
+
+
 def quantize_stages(
     models: Sequence[onnx.ModelProto],
     samples: NDArray[np.float32],
