@@ -90,13 +90,20 @@ def chosen_members(front: ParetoFront, count: int) -> list[Candidate]:
 def _compared(
     context: SearchContext, judged: Sequence[JudgedVariant], attempts: Sequence[Attempt]
 ) -> Variants:
-    """Compare variants with the baseline and with each other: which of them are on the front."""
+    """Compare variants with the baseline and with each other: which of them are on the front.
+
+    Values of several kinds do not compare, such as energies that meters measured and modelled
+    ones: a variant is beaten by those of its own kind alone.
+    """
     baseline = _baseline(judged)
     variants = [_with_drop(item, baseline) for item in judged]
     feasible = np.array([all(meets(v.metrics, c) for c in context.constraints) for v in variants])
     values = np.array([[v.metrics[o.metric].value for o in context.objectives] for v in variants])
     on_front = np.zeros(len(variants), dtype=np.bool_)
-    on_front[feasible] = is_non_dominated(context.scale.losses(values[feasible]))
+    kinds = [tuple(v.metrics[o.metric].provenance for o in context.objectives) for v in variants]
+    for kind in dict.fromkeys(kinds):
+        rows = feasible & np.array([other == kind for other in kinds])
+        on_front[rows] = is_non_dominated(context.scale.losses(values[rows]))
     marked = [
         replace(v, feasible=bool(f), on_front=bool(o))
         for v, f, o in zip(variants, feasible, on_front, strict=True)

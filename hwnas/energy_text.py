@@ -95,6 +95,12 @@ def energy_mark(candidate: Document, provenances: Sequence[str]) -> str:
     return _MARKS.get(provenance, "¶") if len(provenances) > 1 else ""
 
 
+def energy_cell(candidate: Document, provenances: Sequence[str]) -> str:
+    """Return an energy with its mark, see `energy_mark`."""
+    energy = engineering(candidate["metrics"]["energy_j"]["value"], "J")
+    return f"{energy} {energy_mark(candidate, provenances)}".rstrip()
+
+
 def energy_caption(provenances: Sequence[str]) -> str:
     """Return what a table says of its energies.
 

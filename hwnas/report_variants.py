@@ -5,7 +5,7 @@ from __future__ import annotations
 from hwnas import html_page as page
 from hwnas.product_config import ProductConfig
 from hwnas.product_section import product_section
-from hwnas.sla_table import COMPARISON_HEADS, comparison_rows
+from hwnas.sla_table import COMPARISON_HEADS, comparison_energies, comparison_rows
 from hwnas.variants import Variants
 
 _NOTE = (
@@ -26,8 +26,9 @@ def variants_sections(variants: Variants, product: ProductConfig | None) -> str:
         (attempt.arch_id, attempt.what, "yes" if attempt.kept else "no", attempt.outcome)
         for attempt in variants.attempts
     ]
+    table = page.table(COMPARISON_HEADS, comparison_rows(variants))
     sections = [
-        page.section("Variants", page.table(COMPARISON_HEADS, comparison_rows(variants)), _NOTE),
+        page.section("Variants", table, f"{_NOTE} {comparison_energies(variants).capitalize()}"),
         page.section(
             "What was tried",
             page.table(("member", "what", "kept", "what came of it"), tried),

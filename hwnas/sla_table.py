@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from rich.markup import escape
 from rich.table import Table
 
+from hwnas.energy_text import energy_caption, energy_cell, energy_provenances
 from hwnas.front import Metric
 from hwnas.product_shares import PARTS
 from hwnas.sla_check import ClauseResult, SlaReport, Verdict
@@ -105,8 +106,8 @@ def comparison_table(variants: Variants) -> Table:
     """Return the baseline and the front's variants, least energy first."""
     table = Table(
         title="Variants beside the baseline",
-        caption="The baseline first. accuracy: test split, 95 % interval. Energies of other "
-        "provenance than the baseline's do not compare.",
+        caption=f"The baseline first. accuracy: test split, 95 % interval. "
+        f"{escape(comparison_energies(variants))}",
     )
     for place, heading in enumerate(COMPARISON_HEADS):
         table.add_column(heading, justify="left" if place < 4 else "right", no_wrap=True)
@@ -115,15 +116,28 @@ def comparison_table(variants: Variants) -> Table:
     return table
 
 
+def comparison_energies(variants: Variants) -> str:
+    """Return where the energies of `comparison_rows` come from, and what their marks say."""
+    return energy_caption(_provenances(variants))
+
+
 def comparison_rows(variants: Variants) -> list[tuple[str, ...]]:
-    """Return cells under `COMPARISON_HEADS`: the baseline, then the front's variants."""
-    baseline = variants.named(variants.baseline)
-    others = [v for v in variants.front if v.variant_id != variants.baseline]
+    """Return cells under `COMPARISON_HEADS`: the baseline, then the front's variants.
+
+    Energies of several kinds are marked, see `comparison_energies`; costs of another kind than
+    the baseline's have no ratio.
+    """
+    baseline, *others = variants.shown
     others.sort(key=lambda v: v.metrics["energy_j"].value)
-    return [_comparison(variant, baseline) for variant in (baseline, *others)]
+    provenances = _provenances(variants)
+    return [_comparison(variant, baseline, provenances) for variant in (baseline, *others)]
 
 
-def _comparison(variant: Variant, baseline: Variant) -> tuple[str, ...]:
+def _provenances(variants: Variants) -> list[str]:
+    return energy_provenances(v.to_dict() for v in variants.shown)
+
+
+def _comparison(variant: Variant, baseline: Variant, provenances: Sequence[str]) -> tuple[str, ...]:
     metrics, base = variant.metrics, baseline.metrics
     accuracy = metrics.get("accuracy") or metrics["validation_accuracy"]
     drop = metrics.get("accuracy_drop")
@@ -135,8 +149,11 @@ def _comparison(variant: Variant, baseline: Variant) -> tuple[str, ...]:
         percent(accuracy.value, accuracy.low, accuracy.high),
         "-" if drop is None else percent(drop.value, drop.low, drop.high),
     ]
-    for key, unit in (("latency_s", "s"), ("energy_j", "J")):
-        cells += [engineering(metrics[key].value, unit), _ratio(metrics[key], base[key])]
+    for key, shown in (
+        ("latency_s", engineering(metrics["latency_s"].value, "s")),
+        ("energy_j", energy_cell(variant.to_dict(), provenances)),
+    ):
+        cells += [shown, _ratio(metrics[key], base[key])]
     flash = metrics["flash_bytes"]
     return (*cells, kibibytes(flash.value), _ratio(flash, base["flash_bytes"]))
 

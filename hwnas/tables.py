@@ -16,7 +16,7 @@ from hwnas.energy_text import (
     PRODUCT_METRICS,
     ShownMetric,
     energy_caption,
-    energy_mark,
+    energy_cell,
     energy_provenances,
     interval_text,
     notes,
@@ -62,8 +62,7 @@ def front_table(front: Document) -> Table:
             letters.get(member["arch_id"], "-"),
             engineering(metrics["latency_s"]["value"], "s") + " *" * _is_disturbed(member),
             engineering(metrics["latency_p99_s"]["value"], "s"),
-            f"{engineering(metrics['energy_j']['value'], 'J')} "
-            f"{energy_mark(member, provenances)}".rstrip(),
+            energy_cell(member, provenances),
             kibibytes(metrics["flash_bytes"]["value"]),
             kibibytes(metrics["peak_ram_bytes"]["value"]),
             *(s.show(metrics[s.key]["value"]) if s.key in metrics else "-" for s in product),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from hwnas.energy_text import energy_caption, energy_cell, energy_provenances
 from hwnas.tables import exit_text
 from hwnas.units import engineering, kibibytes, percent
 
@@ -20,24 +22,28 @@ _CAPTION = (
 
 
 def variant_table(variants: Variants) -> Table:
-    """Return the baseline and the variants on the front, slowest first."""
+    """Return the baseline and the variants on the front, slowest first.
+
+    Energies of several kinds are marked, as they do not compare.
+    """
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title="Variants to deploy", caption=_CAPTION)
+    baseline, *others = variants.shown
+    others.sort(key=lambda v: -v.metrics["latency_s"].value)
+    provenances = energy_provenances(v.to_dict() for v in variants.shown)
+    caption = f"{_CAPTION} {escape(energy_caption(provenances))}"
+    table = Table(title="Variants to deploy", caption=caption)
     table.add_column("architecture", no_wrap=True)
     table.add_column("form")
     for heading in ("exits", "accuracy", "latency", "energy", "flash"):
         table.add_column(heading, justify="right", no_wrap=True)
-    baseline = variants.named(variants.baseline)
-    others = [v for v in variants.front if v.variant_id != variants.baseline]
-    others.sort(key=lambda v: -v.metrics["latency_s"].value)
     for variant in (baseline, *others):
-        table.add_row(*map(escape, _cells(variant)))
+        table.add_row(*map(escape, _cells(variant, provenances)))
     return table
 
 
-def _cells(variant: Variant) -> tuple[str, ...]:
+def _cells(variant: Variant, provenances: Sequence[str]) -> tuple[str, ...]:
     metrics, form = variant.metrics, variant.form
     accuracy = metrics["accuracy"]
     parts: list[str] = [form.precision]
@@ -51,6 +57,6 @@ def _cells(variant: Variant) -> tuple[str, ...]:
         exit_text(variant.exit_shares),
         percent(accuracy.value, accuracy.low, accuracy.high),
         engineering(metrics["latency_s"].value, "s"),
-        engineering(metrics["energy_j"].value, "J"),
+        energy_cell(variant.to_dict(), provenances),
         kibibytes(metrics["flash_bytes"].value),
     )

@@ -216,6 +216,14 @@ class Variants:
         """Those that no other feasible one dominates."""
         return tuple(v for v in self.variants if v.on_front)
 
+    @property
+    def shown(self) -> tuple[Variant, ...]:
+        """The baseline, then the others on the front: what tables show."""
+        return (self.named(self.baseline), *(v for v in self.front if not self._is_baseline(v)))
+
+    def _is_baseline(self, variant: Variant) -> bool:
+        return variant.variant_id == self.baseline
+
     def named(self, variant_id: str) -> Variant:
         """Return a variant by its name.
 

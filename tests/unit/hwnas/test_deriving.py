@@ -135,6 +135,35 @@ def test_nothing_feasible_beats_what_is_on_the_front(variants: Variants) -> None
     )
 
 
+def test_what_is_known_in_another_way_beats_nothing(
+    context: SearchContext, front: ParetoFront, variants: Variants
+) -> None:
+    """Such as modelled energies and measured ones; here latencies, all int8 ones emulated."""
+    kept = {path: path.read_bytes() for path in context.run.variants.glob("*-int8*.json")}
+    try:
+        for path, content in kept.items():
+            document = json.loads(content)
+            for stored in document["variants"]:
+                stored["variant"]["metrics"]["latency_s"]["provenance"] = "emulated"
+            path.write_text(json.dumps(document))
+        found = derive_variants(context, front, TRAINERS)
+    finally:
+        for path, content in kept.items():
+            path.write_bytes(content)
+    for precision in ("float32", "int8"):
+        own = [v for v in found.variants if v.form.precision == precision]
+        points = [
+            (v.metrics["validation_accuracy"].value, v.metrics["latency_s"].value) for v in own
+        ]
+        for variant, (accuracy, latency_s) in zip(own, points, strict=True):
+            beaten = any(
+                a >= accuracy and t <= latency_s and (a, t) != (accuracy, latency_s)
+                for a, t in points
+            )
+            assert variant.on_front == (not beaten)
+    assert {v.form.precision for v in found.front} == {"float32", "int8"}
+
+
 def test_drops_are_counted_from_the_most_accurate_network_without_exits(
     variants: Variants,
 ) -> None:

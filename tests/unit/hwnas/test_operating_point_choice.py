@@ -1,5 +1,6 @@
 """The operating points of a device, against the best three by brute force."""
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -55,6 +56,13 @@ def test_a_front_of_two_is_high_and_low_and_one_alone_is_high() -> None:
         "low": fast,
     }
     assert choose_operating_points([fast], OBJECTIVES_USED, SCALE) == {"high": fast}
+
+
+def test_points_are_of_one_kind_of_energy_the_measured_one_if_any() -> None:
+    best, fast, cheap = variant(0.9, 1e-2), variant(0.8, 1e-4), variant(0.7, 1e-5)
+    modelled = {**fast.metrics, "energy_j": Metric(1e-9, "modelled")}
+    mixed = [best, replace(fast, metrics=modelled), cheap]
+    assert choose_operating_points(mixed, OBJECTIVES_USED, SCALE) == {"high": best, "low": cheap}
 
 
 def test_a_less_accurate_point_that_takes_more_energy_is_not_switched_to() -> None:

@@ -15,6 +15,7 @@ from hwnas.sla import Clause, Sla
 from hwnas.sla_check import check_sla
 from hwnas.sla_table import (
     COMPARISON_HEADS,
+    comparison_energies,
     comparison_rows,
     comparison_table,
     shares_rows,
@@ -83,18 +84,22 @@ def test_variants_stand_beside_the_baseline_least_energy_first() -> None:
     assert all(len(row) == len(COMPARISON_HEADS) for row in rows)
     assert rows[0][1:] == (
         *("quantization aware", "int8", "75/25 %", "95.1 % (94.0-96.0)", "0.4 % (-0.1-0.9)"),
-        *("1.00 ms", "x 1.00", "4.00 mJ", "x 1.00", "20 KiB", "x 1.00"),
+        *("1.00 ms", "x 1.00", "4.00 mJ †", "x 1.00", "20 KiB", "x 1.00"),
     )
-    assert rows[1][6:] == ("250 µs", "x 0.25", "2.00 mJ", "x 0.50", "20 KiB", "x 1.00")
+    assert rows[1][6:] == ("250 µs", "x 0.25", "2.00 mJ †", "x 0.50", "20 KiB", "x 1.00")
     # an energy that was measured does not compare with one that was modelled
     assert rows[2][8:10] == ("3.00 mJ", "-")
-    assert "cheap" in shown(comparison_table(variants))
+    told = "of several kinds that do not compare: measured by power meters; † modelled"
+    assert told in comparison_energies(variants)
+    assert all(word in shown(comparison_table(variants)) for word in ("cheap", "†", "several"))
 
 
 def test_a_baseline_that_is_not_on_the_front_comes_first_all_the_same() -> None:
     base = replace(variant("base", METRICS), on_front=False)
     rows = comparison_rows(Variants((variant("cheap", METRICS), base), base.variant_id))
     assert [row[0].split("-")[0] for row in rows] == ["base", "cheap"]
+    # of one kind, energies need no mark
+    assert [row[8] for row in rows] == ["4.00 mJ", "4.00 mJ"]
 
 
 def test_parts_that_take_nothing_have_no_row() -> None:

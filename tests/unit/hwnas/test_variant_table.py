@@ -1,6 +1,7 @@
 """The terminal's table of variants."""
 
 import io
+from dataclasses import replace
 
 from rich.console import Console
 
@@ -20,6 +21,25 @@ def variant(arch_id: str, latency_s: float, training: Training, *, on_front: boo
     form = NetworkForm(arch_id, training, "int8", "c", ("a", "b"))
     policy, shares = ExitPolicy((0.5,)), (0.75, 0.25)
     return Variant(form, policy, shares, "host", metrics, "1 GHz", on_front=on_front)
+
+
+def shown(*variants: Variant) -> str:
+    console = Console(width=140, record=True, file=io.StringIO())
+    console.print(variant_table(Variants(variants, variants[0].variant_id)))
+    return console.export_text()
+
+
+def test_energies_of_several_kinds_are_marked_and_of_one_kind_named() -> None:
+    modelled = variant("modelled", 1e-5, "plain", on_front=True)
+    metrics = dict(modelled.metrics) | {"energy_j": Metric(2e-3, "measured")}
+    form = NetworkForm("metered", "plain", "float32", "c", ("a",))
+    metered = replace(modelled, form=form, metrics=metrics)
+    both = shown(modelled, metered)
+    assert "4.00 mJ †" in both
+    assert "2.00 mJ │" in both
+    assert "several kinds that do not compare" in both
+    assert "†" not in shown(modelled)
+    assert "energy: modelled, no power meter" in shown(modelled)
 
 
 def test_the_baseline_comes_first_then_the_front_from_slow_to_fast() -> None:
