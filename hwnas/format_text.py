@@ -31,7 +31,8 @@ def findings(converted: ConvertedNetwork) -> Iterator[str]:
     """Yield what is known of a converted network, a value for each stage, for people."""
     for name, (text, printed) in _METRICS.items():
         values = [stage.metrics[name] for stage in converted.stages if name in stage.metrics]
-        if values:
+        # an NPU has either DRAM or flash beside it
+        if any(value["value"] for value in values):
             listed = ", ".join(printed(value["value"]) for value in values)
             kind = values[0].get("provenance") or values[0].get("split")
             yield f"{text} {listed}" + (f" ({kind})" if kind else "")
