@@ -196,6 +196,17 @@ def test_what_a_finalist_was_chosen_by_stands_beside_what_later_trainings_gave()
     assert (searched.low, searched.high) == wilson_interval(190, 200)
 
 
+def test_luck_is_told_beside_the_accuracy_of_one_training_alone() -> None:
+    lucky = TrainingOutcome(validation=split(0.95), test=split(0.9))
+    validation = accuracy_metrics(lucky, [], 0.04)["validation_accuracy"]
+    assert validation.value == 0.95
+    assert validation.chosen_by == validation.expected == pytest.approx(0.91)
+    later = [TrainingOutcome(validation=split(a)) for a in (0.80, 0.90)]
+    confirmed = accuracy_metrics(lucky, later, 0.04)["validation_accuracy"]
+    assert confirmed.expected is None
+    assert confirmed.chosen_by == pytest.approx(0.85)
+
+
 def test_a_candidate_joins_all_metrics_under_the_policy_deployed() -> None:
     space = search_spaces.create("early_exit", input_shape=(1, 8, 8), n_classes=4, n_stages=2)
     rng = np.random.default_rng(0)

@@ -59,6 +59,15 @@ def numbers(candidates: tuple[Candidate, ...]) -> list[int]:
     return [c.number for c in candidates]
 
 
+def test_a_lucky_training_is_judged_by_what_others_are_expected_to_reach() -> None:
+    lucky = selected(candidate(0, 0.9, 4e-3))
+    validation = replace(lucky.metrics["validation_accuracy"], expected=0.45)
+    lucky = with_metric(lucky, "validation_accuracy", validation)
+    judged = front(lucky, selected(candidate(1, 0.8, 4e-3)), constraints=(MIN_ACCURACY,))
+    assert numbers(judged.members) == [1]
+    assert [c.feasible for c in judged.candidates] == [True, False]
+
+
 def test_members_are_those_no_other_dominates_fastest_first() -> None:
     judged = front(
         candidate(0, 0.9, 4e-3),

@@ -15,6 +15,7 @@ from hwnas.samplers.objective_models import (
     PredictedObjective,
     TailWarp,
 )
+from hwnas.samplers.outlook import Evaluations, Outlook
 from hwnas.samplers.surrogate import Surrogate
 
 Array = NDArray[np.float64]
@@ -88,6 +89,54 @@ def test_known_noise_draws_targets_towards_what_neighbours_tell() -> None:
     surrogate = Surrogate((x,), law(x) + noise, np.full(40, 0.25))
     cleaned = surrogate.denoised() - law(x)
     assert np.sqrt(np.mean(cleaned**2)) < 0.6 * np.sqrt(np.mean(noise**2))
+
+
+def test_noise_that_is_not_known_is_what_features_do_not_tell() -> None:
+    x, asked = points(60), points(50, 1)
+    noise = np.random.default_rng(5).normal(size=60) * 0.5
+    model = LearnedObjective((x,), law(x) + noise, np.nan)
+    cleaned = model.denoised() - law(x)
+    assert np.sqrt(np.mean(cleaned**2)) < 0.6 * np.sqrt(np.mean(noise**2))
+    # nothing of it comes again with a candidate, as it does where there is no noise
+    known = candidates(asked, np.ones(50), np.zeros(50))
+    assert np.all(model.belief(known).own == 0)
+    assert np.all(LearnedObjective((x,), law(x) + noise, 0.0).belief(known).own > 0)
+
+
+def test_a_point_reached_by_luck_hides_no_gain() -> None:
+    x = points(40)
+    accuracy = 0.5 + 0.1 * law(x) / np.ptp(law(x))
+    accuracy += np.random.default_rng(3).normal(size=40) * 0.02
+    worst = int(np.argmin(law(x)))
+    accuracy[worst] = 0.9
+    scale = LossScale(np.array([False, True]), np.array([1.0, 1e-3]), np.array([0.0, 1e-1]))
+    evaluated = candidates(x, np.full(40, 1e-2), np.zeros(40))
+    values = np.column_stack([accuracy, np.full(40, 1e-2)])
+    # a lucky training is lucky by whatever policy: the second point is of the same one
+    others = np.array([[0.9, 1e-2], [0.88, 0.9e-2]])
+    outlooks = [
+        Outlook(
+            Evaluations(
+                evaluated,
+                values,
+                others,
+                np.full(2, worst),
+                np.ones(40, dtype=np.bool_),
+                evaluated[np.arange(0)],
+            ),
+            scale,
+            np.array([noise_std, 0.0]),
+        )
+        for noise_std in (np.nan, 0.0)
+    ]
+    best = candidates(x[np.argsort(law(x))[-3:]] + 0.01, np.full(3, 0.95e-2), np.zeros(3))
+    hoped, hidden = (outlook.gains(best) for outlook in outlooks)
+    assert np.all(hoped > 5 * hidden)
+    luck = scale.losses(values)[worst, 0] - outlooks[0].denoised[worst, 0]
+    # expected within three standard deviations of its noise of what the law says
+    said = 1 - (0.5 + 0.1 * law(x)[worst] / np.ptp(law(x)))
+    assert outlooks[0].denoised[worst, 0] == pytest.approx(said, abs=0.1)
+    assert luck < -0.2
 
 
 def test_a_tail_warp_is_undone_and_has_the_slope_it_says() -> None:
