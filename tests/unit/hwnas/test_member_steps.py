@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,7 +20,7 @@ from hwnas.member_steps import MemberSteps, Step
 from hwnas.search_context import SearchContext
 from hwnas.target_checking import open_target
 from hwnas.training_pool import TrainingPool
-from targets import Failure, Measurement, Target, load_spec
+from targets import Failure, Measurement, Target, load_spec, open_measurement_log
 from targets.onnxruntime_target import OnnxRuntimeTarget
 from tests.unit.hwnas.untrained_search import finalist, random_dataset, untrained_search
 
@@ -118,3 +119,35 @@ def test_a_network_that_the_search_alone_trained_is_marked_as_chosen_by_its_accu
         metric = variant.metrics["validation_accuracy"]
         assert (metric.selected, metric.seeds) == ((None, 2) if finalists else (True, 1))
         assert ("validation_accuracy_drop" in variant.metrics) == finalists
+
+
+def test_clocks_are_swept_of_what_may_be_deployed_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network trained again by a teacher, with what it had before: no gain, and not kept."""
+    monkeypatch.setenv("HWNAS_CACHE", str(tmp_path / "cache"))
+    slow = {"name": "slow", "power_mode": 2, "active_power_w": 1.0}  # no mode of this computer
+    description = load_spec("host-onnxruntime").model_dump(mode="json", exclude_none=True)
+    path = tmp_path / "board.yaml"
+    path.write_text(yaml.safe_dump({**description, "name": "board", "operating_points": [slow]}))
+
+    def refused() -> int:
+        heads = open_measurement_log().heads()
+        return sum("wanted power mode 2" in head.fields.get("message", "") for head in heads)
+
+    settings = {"int8": False, "every_clock": True, "distillation": {}}
+    with searching(tmp_path, open_target(str(path)), **settings) as context:
+        member, teacher = finalist(context, 1), finalist(context, 5)
+        arch_id, by = (m.architecture.arch_id for m in (member, teacher))
+        for file in context.run.checkpoints.glob(f"{arch_id}*"):
+            name = file.name.replace(arch_id, f"{arch_id}-distilled-by-{by}")
+            shutil.copyfile(file, file.with_name(name))
+        pool = TrainingPool(context.config, tmp_path, 1)
+        with pool, FormMeasuring(context) as measuring:
+            taken = {s.name: s for s in MemberSteps(context, member, teacher, measuring, pool)}
+            searched = taken["float32"].take()
+            assert [a.what for a in searched.attempts] == [f"{arch_id}-float32 at slow"]
+            assert refused() == 1
+            distilled = taken["distilled"].take()
+    assert [(a.what, a.kept) for a in distilled.attempts] == [("distilled", False)]
+    assert refused() == 1
