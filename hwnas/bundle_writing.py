@@ -28,7 +28,7 @@ from hwnas.bundle_samples import BundleSamples
 from hwnas.datasets import Dataset
 from hwnas.model_card import model_card
 from hwnas.run_folder import environment
-from hwnas.runtime.policy import default_policy
+from hwnas.runtime.policy import ScalingPolicy
 from hwnas.variants import NetworkForm, Variant
 from targets import write_atomically
 
@@ -92,6 +92,7 @@ class BundleWriter:
         points: Mapping[str, tuple[str, Variant]],
         samples: BundleSamples,
         notes: Mapping[str, str],
+        policy: ScalingPolicy | None = None,
         formats: Sequence[ConvertedNetwork] = (),
     ) -> BundleManifest:
         """Write everything else.
@@ -103,6 +104,7 @@ class BundleWriter:
             points: By name, the dearest first: name of the network, and the variant.
             samples: With the answers of all networks and points.
             notes: Licences, and what else a user must know.
+            policy: When to use which point; the first one always where there is none.
             formats: Networks in other formats, whose files are in the folder already.
         """
         samples.save(self._folder / SAMPLES)
@@ -110,9 +112,8 @@ class BundleWriter:
         self._copy(Path(preprocessing.__file__), "preprocess.py")
         example = files("hwnas").joinpath("data", EXAMPLE).read_bytes()
         (self._folder / EXAMPLE).write_bytes(example)
-        if len(points) > 1:
-            policy = default_policy(list(points)).to_yaml()
-            (self._folder / SCALING_POLICY).write_text(policy, encoding="utf-8")
+        if policy is not None:
+            (self._folder / SCALING_POLICY).write_text(policy.to_yaml(), encoding="utf-8")
         manifest = BundleManifest(
             schema_version=SCHEMA_VERSION,
             run=run,
@@ -125,7 +126,7 @@ class BundleWriter:
                 name: self._point(network, variant) for name, (network, variant) in points.items()
             },
             formats=tuple(formats),
-            scaling_policy=SCALING_POLICY if len(points) > 1 else None,
+            scaling_policy=SCALING_POLICY if policy is not None else None,
             samples=SAMPLES,
             notes=dict(notes),
             environment=environment(),

@@ -40,6 +40,10 @@ def export(
             help="Convert the networks, too: litert, vela, coreml or executorch. May be repeated.",
         ),
     ] = None,
+    quiet_class: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Class that is background: accurate networks then only for others."),
+    ] = None,
     accelerator: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(help="What Vela compiles for; ethos-u55-128 by default."),
@@ -61,7 +65,7 @@ def export(
         pick, document = _picked(run, sla, json_)
     from hwnas.exporting import export as run_export
 
-    bundle = run_export(run, pick=pick, out=out, formats=formats)
+    bundle = run_export(run, pick=pick, out=out, formats=formats, quiet_class=quiet_class)
     if json_:
         print_json({**bundle.to_dict(), **document})
     else:
@@ -76,6 +80,7 @@ def _show(bundle: ExportedBundle) -> None:
     screen = console()
     for name, variant in bundle.points.items():
         screen.print(f"Operating point {name}: {variant.variant_id}", soft_wrap=True)
+    screen.print(f"Scaling policy: {bundle.scaling.note}", soft_wrap=True, markup=False)
     for check in bundle.checks:
         differ = f"differ by {check.error:.0e}, allowed {check.tolerance:.0e}"
         agrees = differ if check.tolerance else "equal"

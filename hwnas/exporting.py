@@ -28,6 +28,7 @@ from hwnas.export_formats import FormatRequest, NetworkToConvert
 from hwnas.format_writing import FormatWriter
 from hwnas.front import Candidate
 from hwnas.measuring import failure_error, read_onnx
+from hwnas.policy_choice import PolicyChoice, choose_policy
 from hwnas.quantization import calibration_samples
 from hwnas.run_folder import RunFolder
 from hwnas.spaces import create_space
@@ -54,6 +55,7 @@ class ExportedBundle:
     Args:
         path: Its folder.
         points: Its operating points by name.
+        scaling: When it changes between them.
         checks: What a fresh process compared.
         formats: Its networks in other formats, and what could not be converted.
         size_bytes: Of all its files.
@@ -63,6 +65,7 @@ class ExportedBundle:
 
     path: Path
     points: Mapping[str, Variant]
+    scaling: PolicyChoice
     checks: tuple[Check, ...]
     formats: tuple[ConvertedNetwork, ...]
     size_bytes: int
@@ -77,6 +80,7 @@ class ExportedBundle:
                 name: {"variant_id": v.variant_id, "arch_id": v.form.arch_id}
                 for name, v in self.points.items()
             },
+            "scaling_policy": self.scaling.note,
             "checks": [check.to_dict() for check in self.checks],
             "formats": [converted.model_dump(mode="json") for converted in self.formats],
             "size_bytes": self.size_bytes,
@@ -91,6 +95,7 @@ def export(
     pick: str | None = None,
     out: Path | None = None,
     formats: FormatRequest = FormatRequest(),  # noqa: B008 - it is frozen
+    quiet_class: str | None = None,
 ) -> ExportedBundle:
     """Write variants of a finished run as a bundle; see `hwnas.bundle_manifest`.
 
@@ -103,10 +108,11 @@ def export(
             it, the bundle gets up to three.
         out: Where to; in the run's folder ``export`` by default.
         formats: What its networks are to be converted to, beside ONNX.
+        quiet_class: Answers of this class are background, see `choose_policy`.
 
     Raises:
-        UserError: If the run, the pick or the folder is wrong, or the bundle does not do what
-            the trained networks do.
+        UserError: If the run, the pick, the class or the folder is wrong, or the bundle does
+            not do what the trained networks do.
         UnreachableError: If a target does not answer.
     """
     folder = RunFolder(run)
@@ -116,11 +122,12 @@ def export(
     dataset, raw = load_with_raw(config.dataset, Path(manifest["base_dir"]))
     space = create_space(config.space, dataset.input_shape, len(dataset.class_names))
     points = pick_points(Variants.load(folder.variants_json), front, config, pick)
+    scaling = choose_policy(points, config.product, quiet_class, dataset.class_names)
     name = "operating-points" if pick is None else next(iter(points.values())).variant_id
     path = out or folder.path / "export" / name
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise UserError(f"{path}: is not empty. Choose another folder with --out, or remove it.")
-    exporter = _Exporter(folder, config, dataset, raw, space, candidates, formats)
+    exporter = _Exporter(folder, config, dataset, raw, space, candidates, formats, scaling)
     try:
         return exporter.export(points, path)
     except OSError as error:
@@ -146,6 +153,7 @@ class _Exporter:
         space: SearchSpace,
         candidates: Sequence[Candidate],
         formats: FormatRequest,
+        scaling: PolicyChoice,
     ) -> None:
         self._run = run
         self._config = config
@@ -154,6 +162,7 @@ class _Exporter:
         self._space = space
         self._candidates = {c.architecture.arch_id: c for c in candidates}
         self._formats = formats
+        self._scaling = scaling
 
     def export(self, points: Mapping[str, Variant], path: Path) -> ExportedBundle:
         """Write and verify a bundle, then give it its name."""
@@ -176,6 +185,7 @@ class _Exporter:
         return ExportedBundle(
             path,
             points,
+            self._scaling,
             tuple(checks),
             tuple(formats.converted),
             size_bytes,
@@ -213,7 +223,14 @@ class _Exporter:
         named = {point: (networks[point], variant) for point, variant in points.items()}
         notes = self._notes()
         writer.finish(
-            self._config.name, own.name, self._dataset, named, samples, notes, formats.converted
+            self._config.name,
+            own.name,
+            self._dataset,
+            named,
+            samples,
+            notes,
+            self._scaling.policy,
+            formats.converted,
         )
         return [references[name] for name in {v.target for v in points.values()}]
 
@@ -299,6 +316,7 @@ class _Exporter:
             f"train, {counts[1]} to choose, {counts[2]} to judge",
             "licence of the data": source.licence
             or "not stated in the experiment (dataset.licence); ask who owns the data",
+            "scaling policy": self._scaling.note,
             "licence of the weights": "for whoever trained them to choose, within that of the data",
         }
 

@@ -13,8 +13,16 @@ from hwnas.config_errors import did_you_mean
 from hwnas.config_file import read_document, validated
 from hwnas.errors import UserError
 from hwnas.runtime.policy_check import reachable_modes, unreachable_rule
-from hwnas.runtime.signals import SIGNAL_RANGES, Signals
+from hwnas.runtime.signals import (
+    ACTIVITY_TIME_CONSTANT_S,
+    SIGNAL_RANGES,
+    Signals,
+    busiest_rate_per_min,
+)
 from hwnas.runtime.trigger import Trigger
+
+MAX_ACTIVE_INTERVAL_S = 4 * ACTIVITY_TIME_CONSTANT_S
+"""Of an answer that is so old, 2 % of the activity are left: of less, no rule can tell."""
 
 _Number = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -194,29 +202,44 @@ def _refuse_stuck(path: Path, policy: ScalingPolicy, energies_j: Mapping[str, fl
         )
 
 
-def default_policy(points: Sequence[str]) -> ScalingPolicy:
+def default_policy(
+    points: Sequence[str], quiet_class: str | None = None, interval_s: float | None = None
+) -> ScalingPolicy:
     """Return the policy that a bundle gets when it is exported.
 
-    Cheapest when hot or on a low battery, dearest while charging, else the one in between, or
-    the dearest where there are two. Activity and confidence are left to who knows the product:
-    what is busy or doubtful is not the same in any two.
+    Cheapest when hot or on a low battery, dearest while charging. Else, where one class is known
+    to be background, dearest while there is anything but that and cheapest while there is not:
+    activity begins at a quarter of the rate that the signal comes to with an event in every
+    answer, and ends at half of that. Where none is, the point in between, or the dearest where
+    there are two. Confidence is left to who knows the product: what is doubtful is not the same
+    in any two.
 
     Args:
         points: Operating points from the dearest to the cheapest.
+        quiet_class: Answers of this class are background.
+        interval_s: From one inference to the next; needed with ``quiet_class``, at most
+            `MAX_ACTIVE_INTERVAL_S`.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If there is no point, or no such interval.
     """
     if not points:
         raise ValueError("points: wanted at least one operating point.")
     high, low = points[0], points[-1]
     if len(points) == 1:
         return ScalingPolicy(default=high)
+    rules = (
+        Rule(mode=low, when=Conditions(temperature_c=Threshold(above=70, until=60))),
+        Rule(mode=high, when=Conditions(charging=True)),
+        Rule(mode=low, when=Conditions(battery_level=Threshold(below=0.2, until=0.25))),
+    )
+    if quiet_class is None:
+        return ScalingPolicy(default=points[(len(points) - 1) // 2], rules=rules)
+    if interval_s is None or not 0 < interval_s <= MAX_ACTIVE_INTERVAL_S:
+        raise ValueError(f"interval_s: wanted up to {MAX_ACTIVE_INTERVAL_S:g}. Got {interval_s}.")
+    # two digits are enough, and readable
+    above = float(f"{busiest_rate_per_min(interval_s) / 4:.2g}")
+    active = Conditions(activity_per_min=Threshold(above=above, until=above / 2))
     return ScalingPolicy(
-        default=points[(len(points) - 1) // 2],
-        rules=(
-            Rule(mode=low, when=Conditions(temperature_c=Threshold(above=70, until=60))),
-            Rule(mode=high, when=Conditions(charging=True)),
-            Rule(mode=low, when=Conditions(battery_level=Threshold(below=0.2, until=0.25))),
-        ),
+        default=low, quiet_class=quiet_class, rules=(*rules, Rule(mode=high, when=active))
     )

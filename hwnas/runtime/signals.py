@@ -49,6 +49,18 @@ SIGNAL_RANGES: dict[str, tuple[float, float]] = {
 """Least and largest value of each signal."""
 
 
+def busiest_rate_per_min(interval_s: float) -> float:
+    """Return what activity comes to, just before an answer, with an event in every answer.
+
+    The sum of ``60 exp(-k d / T) / T`` over ``k = 1, 2, ...`` answers of interval d ago, see
+    `EventMonitor`: a geometric series. Nearly 60 / d where d is much less than T.
+
+    Args:
+        interval_s: From one answer to the next.
+    """
+    return 60 / (ACTIVITY_TIME_CONSTANT_S * math.expm1(interval_s / ACTIVITY_TIME_CONSTANT_S))
+
+
 class EventMonitor:
     """Activity and confidence of the last answers, at a constant cost per answer.
 

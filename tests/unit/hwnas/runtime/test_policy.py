@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,15 @@ from hypothesis import strategies as st
 
 from hwnas.config_file import read_document, validated
 from hwnas.errors import UserError
-from hwnas.runtime.policy import ScalingPolicy, default_policy, load_policy
+from hwnas.runtime.governor import Governor
+from hwnas.runtime.policy import (
+    MAX_ACTIVE_INTERVAL_S,
+    ScalingPolicy,
+    default_policy,
+    load_policy,
+)
 from hwnas.runtime.policy_check import reachable_modes, unreachable_rule
+from hwnas.runtime.signals import UNKNOWN, EventMonitor, busiest_rate_per_min
 from hwnas.runtime.trigger import Trigger
 
 ENERGIES_J = {"high": 3e-3, "balanced": 2e-3, "low": 1e-3}
@@ -29,14 +37,49 @@ def loaded(tmp_path: Path, text: str, energies_j: dict[str, float] = ENERGIES_J)
     return load_policy(file, energies_j, CLASSES)
 
 
+@pytest.mark.parametrize("interval_s", [None, 0.1, 1.0, 15.0, MAX_ACTIVE_INTERVAL_S])
 @pytest.mark.parametrize("n_points", [1, 2, 3])
 def test_the_policy_that_export_writes_passes_the_check_of_its_own_bundle(
-    tmp_path: Path, n_points: int
+    tmp_path: Path, n_points: int, interval_s: float | None
 ) -> None:
     names = list(ENERGIES_J)[:n_points]
-    policy = default_policy(names)
+    policy = default_policy(names, None if interval_s is None else "silence", interval_s)
     energies = {name: ENERGIES_J[name] for name in names}
     assert loaded(tmp_path, policy.to_yaml(), energies) == policy
+
+
+@pytest.mark.parametrize("interval_s", [0.5, 5.0, 60.0])
+def test_events_bring_the_dearest_mode_and_quiet_the_cheapest(interval_s: float) -> None:
+    """Answers one after the other, as a device gives them: quiet, then events, then quiet."""
+    policy = default_policy(list(ENERGIES_J), "silence", interval_s)
+    monitor = EventMonitor()
+    governor = Governor(policy, ENERGIES_J)
+    per_phase = math.ceil(120 / interval_s) + 2
+    modes = []
+    for k in range(3 * per_phase):
+        now_s = k * interval_s
+        governor.decide(now_s, monitor.signals(now_s, UNKNOWN))
+        modes.append(governor.mode)
+        monitor.answered(now_s, float(k // per_phase == 1), None)
+    assert set(modes[: per_phase + 1]) == {"low"}
+    assert modes[2 * per_phase - 1] == "high"
+    assert modes[-1] == "low"
+
+
+def test_activity_settles_where_the_geometric_series_does() -> None:
+    monitor = EventMonitor()
+    for k in range(200):
+        rate_per_min = monitor.signals(2.0 * k, UNKNOWN).activity_per_min
+        monitor.answered(2.0 * k, 1.0, None)
+    assert rate_per_min == pytest.approx(busiest_rate_per_min(2.0))
+    # nearly 30 a minute: every 2 s
+    assert 27 < busiest_rate_per_min(2.0) < 30
+
+
+@pytest.mark.parametrize("interval_s", [None, 0.0, MAX_ACTIVE_INTERVAL_S + 1])
+def test_a_rule_on_activity_wants_an_interval_that_it_can_see(interval_s: float | None) -> None:
+    with pytest.raises(ValueError, match="interval_s: wanted up to 60"):
+        default_policy(list(ENERGIES_J), "silence", interval_s)
 
 
 def test_the_policy_of_the_documentation_is_sound(tmp_path: Path) -> None:

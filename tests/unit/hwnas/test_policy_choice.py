@@ -1,0 +1,87 @@
+"""Which scaling policy a bundle gets, and that none is written which saves nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from hwnas.errors import UserError
+from hwnas.exit_policy import ExitPolicy
+from hwnas.front import Metric
+from hwnas.policy_choice import choose_policy
+from hwnas.product_config import ProductConfig
+from hwnas.variants import NetworkForm, Variant
+
+CLASSES = ("yes", "no", "silence")
+
+
+def product(interval_s: float = 1.0) -> ProductConfig:
+    return ProductConfig.model_validate({"interval_s": interval_s, "sleep_power_mw": 0.01})
+
+
+def points(*powers_w: float) -> dict[str, Variant]:
+    form = NetworkForm("a1", "plain", "float32", "a1.safetensors", ("0.onnx",))
+    return {
+        name: Variant(form, ExitPolicy(()), (1.0,), "host", {"average_power_w": Metric(power_w)})
+        for name, power_w in zip(("high", "balanced", "low"), powers_w, strict=False)
+    }
+
+
+@pytest.mark.parametrize(
+    ("low_w", "is_worth_it"), [(0.94, True), (0.96, False), (1.1, False)], ids=str
+)
+def test_a_policy_that_saves_less_than_batteries_differ_by_is_not_written(
+    low_w: float, is_worth_it: bool
+) -> None:
+    choice = choose_policy(points(1.0, 0.98, low_w), product(), None, CLASSES)
+    assert (choice.policy is not None) == is_worth_it
+    # 1 - 0.94, 1 - 0.96
+    if low_w == 0.94:
+        assert choice.note == (
+            "by temperature, supply and battery: at low the product takes 6% less, modelled"
+        )
+    if low_w == 0.96:
+        assert choice.note == (
+            "none: at low the product takes 4.0% less energy than at high, modelled. "
+            "It stays at high"
+        )
+
+
+def test_without_a_product_nobody_knows_what_is_saved() -> None:
+    choice = choose_policy(points(1.0, 1.0), None, None, CLASSES)
+    assert choice.policy is not None
+    assert choice.policy.default == "high"
+    assert choice.note == "by temperature, supply and battery"
+
+
+def test_one_operating_point_needs_no_policy() -> None:
+    assert choose_policy(points(1.0), product(), None, CLASSES).policy is None
+
+
+def test_where_a_class_is_background_the_others_are_worth_the_dearest_point() -> None:
+    choice = choose_policy(points(1.0, 0.7, 0.5), product(), "silence", CLASSES)
+    assert choice.policy is not None
+    assert (choice.policy.default, choice.policy.quiet_class) == ("low", "silence")
+    *_, rule = choice.policy.rules
+    assert rule.mode == "high"
+    threshold = rule.when.activity_per_min
+    assert threshold is not None
+    # an event every second comes to 60 / (15 (exp(1 / 15) - 1)) = 58 a minute: a quarter of it
+    assert (threshold.above, threshold.until) == (15.0, 7.5)
+
+
+@pytest.mark.parametrize(
+    ("powers_w", "quiet", "section", "message"),
+    [
+        ((1.0, 0.5), "silenc", product(), "no class of this name. Did you mean 'silence'?"),
+        ((1.0, 0.5), "silence", None, "wanted the product's interval_s"),
+        ((1.0,), "silence", product(), "there is one operating point"),
+        ((1.0, 0.5), "silence", product(61.0), "infers every 60 s at least.* Got 61 s"),
+    ],
+    ids=["class", "product", "points", "interval"],
+)
+def test_a_quiet_class_that_cannot_be_heeded_is_refused_in_one_line(
+    powers_w: tuple[float, ...], quiet: str, section: ProductConfig | None, message: str
+) -> None:
+    with pytest.raises(UserError, match=f"^--quiet-class.*{message}") as caught:
+        choose_policy(points(*powers_w), section, quiet, CLASSES)
+    assert "\n" not in str(caught.value)
