@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 
 from hwnas.bundle_checks import all_logits
 from hwnas.bundle_samples import Logits
-from hwnas.export_formats import Accelerator, Conversion, NetworkToConvert, StageConversion
+from hwnas.export_formats import (
+    Accelerator,
+    Conversion,
+    NetworkToConvert,
+    StageConversion,
+    tool_errors,
+)
 from hwnas.litert_flatbuffer import SIGNATURE
 from hwnas.litert_graph import channels_first, channels_last, litert_model
 
@@ -181,10 +187,10 @@ def _quantized(stage: bytes, ranges: Ranges) -> bytes:
         name: {"min": np.float32(low).reshape(1), "max": np.float32(high).reshape(1)}
         for name, (low, high) in ranges.items()
     }
-    made = quantizer.Quantizer(stage)
-    made.load_quantization_recipe(recipe.static_wi8_ai8())
-    with warnings.catch_warnings():
+    with tool_errors("ai-edge-quantizer"), warnings.catch_warnings():
         # that it keeps all tensors of the network it looks at takes more memory
         warnings.filterwarnings("ignore", ".*preserve_all_tensors", UserWarning)
+        made = quantizer.Quantizer(stage)
+        made.load_quantization_recipe(recipe.static_wi8_ai8())
         result = made.quantize(observed, enable_progress_bar=False, enable_progress_report=False)
     return bytes(result.quantized_model)
