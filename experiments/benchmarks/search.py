@@ -29,6 +29,7 @@ from pathlib import Path
 
 import numpy as np
 import optuna
+from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler
 from optuna.study import StudyDirection
@@ -40,14 +41,14 @@ from hwnas.samplers.pareto_guided import ParetoGuidedSampler
 
 GUIDED = "pareto_guided"
 _BUILTIN = ("random", "nsga2", "nsga3", "tpe")
-_PARAMETERS: dict[str, BaseDistribution] = {
+PARAMETERS: dict[str, BaseDistribution] = {
     f"edge_{edge}": CategoricalDistribution(list(range(5))) for edge in range(6)
 }
 # asks per evaluation after which a sampler that repeats itself is given up
 _PATIENCE = 50
 
 _CIFAR, _PI5 = "score__cifar100", "pi5_litert_cifar100"
-_SLICES = (
+SLICES = (
     (_CIFAR, f"latency_ms__{_PI5}", f"energy_mj__{_PI5}"),
     (_CIFAR, "latency_ms__1080ti_1"),
     (_CIFAR, "latency_ms__samsung_s7"),
@@ -82,7 +83,7 @@ def run(of: Slice, method: str, seed: int, evaluations: Sequence[int]) -> Run:
     ratio = HypervolumeRatio(of)
     sampler = _sampler(of, method, seed)
     start = time.process_time()
-    looked_up = _search(of, sampler, max(evaluations))
+    looked_up = look_up(of, of.values, sampler, max(evaluations))
     seconds = (time.process_time() - start) / len(looked_up)
     ratios = {str(n): ratio(looked_up[:n]) for n in evaluations if n <= len(looked_up)}
     return Run(of.name, method, seed, ratios, seconds)
@@ -93,7 +94,7 @@ def _sampler(of: Slice, method: str, seed: int) -> Callable[[int], BaseSampler]:
         return builtin_sampler(method, seed)  # type: ignore[arg-type]
     features = encode(of, np.arange(CELLS))
     guided = ParetoGuidedSampler(
-        distributions=_PARAMETERS,
+        distributions=PARAMETERS,
         seed=seed,
         costs=CalibratedCosts(of, seed),
         encode=lambda rows: [part[of.index(rows)] for part in features],
@@ -101,21 +102,33 @@ def _sampler(of: Slice, method: str, seed: int) -> Callable[[int], BaseSampler]:
     return lambda number: guided
 
 
-def _search(of: Slice, sampler: Callable[[int], BaseSampler], wanted: int) -> list[int]:
-    """Return the official indices of the cells whose accuracy was looked up, in order."""
+def look_up(
+    of: Slice, told: NDArray[np.float64], sampler: Callable[[int], BaseSampler], wanted: int
+) -> list[int]:
+    """Search.
+
+    Args:
+        of: The slice.
+        told: Shape ``(CELLS, m)``: what an evaluation tells.
+        sampler: From a trial's number.
+        wanted: Cells to look up.
+
+    Returns:
+        Official indices of the cells whose accuracy was looked up, in order.
+    """
     directions = [StudyDirection.MAXIMIZE, *[StudyDirection.MINIMIZE] * len(of.costs)]
     study = optuna.create_study(directions=directions)
     looked_up: dict[int, None] = {}
     wanted = min(wanted, len(of.searched))
     for number in range(wanted * _PATIENCE):
         study.sampler = sampler(number)
-        trial = study.ask(_PARAMETERS)
-        row = np.array([[trial.params[name] for name in _PARAMETERS]])
+        trial = study.ask(PARAMETERS)
+        row = np.array([[trial.params[name] for name in PARAMETERS]])
         index = int(of.index(row)[0])
-        if np.isnan(of.values[index, 0]):
+        if np.isnan(told[index, 0]):
             study.tell(trial, state=TrialState.FAIL)
             continue
-        study.tell(trial, of.values[index].tolist())
+        study.tell(trial, told[index].tolist())
         if index not in looked_up:
             looked_up[index] = None
         if len(looked_up) == wanted:
@@ -162,7 +175,7 @@ def main() -> None:
 
 def _slices(args: argparse.Namespace) -> Sequence[tuple[str, ...]]:
     if args.accuracy is None and args.latency is None:
-        return _SLICES
+        return SLICES
     if args.accuracy is None or args.latency is None:
         sys.exit("--accuracy and --latency: wanted both, or none for the default slices")
     return [(args.accuracy, args.latency, *([args.energy] if args.energy else []))]
