@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import io
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwnas.errors import UserError
-from hwnas.export_formats import (
-    Accelerator,
-    Conversion,
-    NetworkToConvert,
-    StageConversion,
-    tool_errors,
-)
+from hwnas.export_formats import Accelerator, Conversion, NetworkToConvert, StageConversion
+from hwnas.foreign_tools import quiet_tool
 
 if TYPE_CHECKING:
     from hwnas.stage_modules import StageModule
@@ -45,7 +35,7 @@ def convert(network: NetworkToConvert, folder: Path, accelerator: Accelerator) -
     stages = []
     for index, stage in enumerate(stage_modules(network.network, network.input_shape)):
         package = folder / f"stage_{index}.mlpackage"
-        with tool_errors("coremltools"), _quiet():
+        with quiet_tool("coremltools"):
             _write(stage, package)
             found = interface(package)
         wanted = _wanted(stage)
@@ -105,17 +95,3 @@ def _write(stage: StageModule, package: Path) -> None:
         skip_model_load=True,
     )
     model.save(str(package))
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Leave out progress bars, and warnings about versions that work all the same."""
-    logger = logging.getLogger("coremltools")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

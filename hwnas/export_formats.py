@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module, metadata
 from importlib.util import find_spec
@@ -153,22 +152,6 @@ FORMATS: Mapping[FormatName, ExportFormat] = {
         "ExecuTorch", "hwnas.executorch_export", {"executorch": "executorch"}, runs=True
     ),
 }
-
-
-@contextmanager
-def tool_errors(tool: str) -> Iterator[None]:
-    """Turn whatever a tool raises within into a `UserError` of one line, which names the tool.
-
-    Raises:
-        UserError: Where anything is raised.
-    """
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:  # compilers have no common class of errors
-        first = (str(error).strip() or "failed").splitlines()[0]
-        raise UserError(f"{tool}: {type(error).__name__}: {first}") from error
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -12,13 +11,8 @@ from numpy.typing import NDArray
 
 from hwnas.bundle_checks import all_logits
 from hwnas.bundle_samples import Logits
-from hwnas.export_formats import (
-    Accelerator,
-    Conversion,
-    NetworkToConvert,
-    StageConversion,
-    tool_errors,
-)
+from hwnas.export_formats import Accelerator, Conversion, NetworkToConvert, StageConversion
+from hwnas.foreign_tools import quiet_tool
 from hwnas.litert_flatbuffer import SIGNATURE
 from hwnas.litert_graph import channels_first, channels_last, litert_model
 
@@ -187,9 +181,7 @@ def _quantized(stage: bytes, ranges: Ranges) -> bytes:
         name: {"min": np.float32(low).reshape(1), "max": np.float32(high).reshape(1)}
         for name, (low, high) in ranges.items()
     }
-    with tool_errors("ai-edge-quantizer"), warnings.catch_warnings():
-        # that it keeps all tensors of the network it looks at takes more memory
-        warnings.filterwarnings("ignore", ".*preserve_all_tensors", UserWarning)
+    with quiet_tool("ai-edge-quantizer"):
         made = quantizer.Quantizer(stage)
         made.load_quantization_recipe(recipe.static_wi8_ai8())
         result = made.quantize(observed, enable_progress_bar=False, enable_progress_report=False)
