@@ -15,9 +15,8 @@ if TYPE_CHECKING:
     from hwnas.variants import Variant, Variants
 
 _CAPTION = (
-    "The baseline first: the most accurate float32 network without early exits. accuracy: test "
-    "split, 95 % interval. latency: measured, mean over the exits' shares. What was tried, and "
-    "what came of it, is in the report."
+    "accuracy: test split, 95 % interval. latency: measured, mean over the exits' shares. What was "
+    "tried, and what came of it, is in the report."
 )
 
 
@@ -32,7 +31,8 @@ def variant_table(variants: Variants) -> Table:
     baseline, *others = variants.shown
     others.sort(key=lambda v: -v.metrics["latency_s"].value)
     provenances = energy_provenances(v.to_dict() for v in variants.shown)
-    caption = f"{_CAPTION} {escape(energy_caption(provenances))}"
+    first = f"The baseline first: {variants.baseline_text}."
+    caption = escape(f"{first} {_CAPTION} {energy_caption(provenances)}")
     table = Table(title="Variants to deploy", caption=caption)
     table.add_column("architecture", no_wrap=True)
     table.add_column("form")

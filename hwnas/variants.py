@@ -221,6 +221,14 @@ class Variants:
         """The baseline, then the others on the front: what tables show."""
         return (self.named(self.baseline), *(v for v in self.front if not self._is_baseline(v)))
 
+    @property
+    def baseline_text(self) -> str:
+        """What the baseline is, also where none of the kind wanted could be measured."""
+        wanted, baseline = "float32 network without early exits", self.named(self.baseline)
+        if baseline.form.precision == "float32" and len(baseline.exit_shares) == 1:
+            return f"the most accurate {wanted}"
+        return f"{baseline.form.network_id}, as no {wanted} could be measured"
+
     def _is_baseline(self, variant: Variant) -> bool:
         return variant.variant_id == self.baseline
 

@@ -1,6 +1,7 @@
 """Variants on disk: what is written is read, and what is damaged is refused in one line."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,15 @@ def test_damaged_variants_are_refused_in_one_line(tmp_path: Path, change: object
 def test_missing_variants_say_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--resume"):
         Variants.load(tmp_path / "variants.json")
+
+
+def test_the_baseline_is_told_as_what_it_is() -> None:
+    static = replace(variant(FORM), exit_shares=(1.0,))
+    both = (variant(INT8), static)
+    best = Variants(both, static.variant_id)
+    assert best.baseline_text == "the most accurate float32 network without early exits"
+    assert best.shown == (static, variant(INT8))
+    # a recording, or a compiler, may know int8 alone
+    only = Variants((variant(INT8),), variant(INT8).variant_id)
+    assert only.baseline_text.startswith("0123456789abcdef-int8-distilled, as no float32 network")
+    assert only.shown == (variant(INT8),)
