@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import hwnas
+from hwnas.cli import main
 from hwnas.run_folder import RunFolder
 from tests.integration.conftest import TinySearch
 
@@ -69,6 +72,38 @@ def test_the_run_is_judged_by_its_measured_variants(run: RunFolder, sla: Path) -
     }
     assert result.is_met
     json.dumps(result.to_dict(), allow_nan=False)
+
+
+def test_export_writes_the_variant_that_an_sla_chose_and_none_where_it_is_not_met(
+    run: RunFolder,
+    sla: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def exported(limits: Path, out: Path) -> tuple[object, dict[str, Any]]:
+        command = ["hwnas", "export", run.path, "--sla", limits, "--out", out, "--json"]
+        monkeypatch.setattr(sys, "argv", list(map(str, command)))
+        with pytest.raises(SystemExit) as end:
+            main()
+        return end.value.code, json.loads(capsys.readouterr().out)
+
+    code, document = exported(sla, tmp_path / "met")
+    assert code == 0
+    choice = document["sla"]["choice"]
+    (point,) = document["operating_points"].values()
+    assert point["variant_id"] == choice["variant_id"]
+    splits = {
+        when: {c["split"] for c in choice[when]["clauses"]} for when in ("chosen_by", "judged")
+    }
+    # latency, energy and flash are of no split
+    assert splits == {"chosen_by": {None, "validation"}, "judged": {None, "test"}}
+
+    (tmp_path / "sla.yaml").write_text("critical: [accuracy >= 0.9999]\n")
+    code, document = exported(tmp_path / "sla.yaml", tmp_path / "not met")
+    assert code == 1
+    assert document["sla"]["choice"]["judged"] is None
+    assert not (tmp_path / "not met").exists()
 
 
 def test_an_sla_out_of_reach_ends_the_search_before_any_training(
