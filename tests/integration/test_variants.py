@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from hwnas.datasets import load_dataset
 from hwnas.form_judging import JudgedVariant
 from hwnas.run_folder import RunFolder
 from hwnas.variants import Variant, Variants
+from targets import open_measurement_log
 from targets.spec import BOARDS
 
 EXPERIMENT = """\
@@ -58,10 +60,19 @@ deployment:
 def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     folder = tmp_path_factory.mktemp("variants")
     (folder / "variants.yaml").write_text(EXPERIMENT)
+    # who runs int8 is a file of one's own, beside that of the target
+    for board, changes in (
+        ("host", {"name": "mine", "quantized_target": "int8.yaml"}),
+        ("host-onnxruntime", {"name": "mine-int8"}),
+    ):
+        document = yaml.safe_load((BOARDS / f"{board}.yaml").read_text()) | changes
+        path = folder / ("mine.yaml" if board == "host" else "int8.yaml")
+        path.write_text(yaml.safe_dump(document))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HWNAS_CACHE", str(folder / "cache"))
         return hwnas.search(
             folder / "variants.yaml",
+            overrides=[f"target={folder / 'mine.yaml'}"],
             runs=folder / "runs",
             predictors=folder / "predictors",
             workers=1,
@@ -113,9 +124,7 @@ def test_a_member_is_deployed_with_and_without_exits_in_both_precisions(
 ) -> None:
     found = forms(variants)
     assert {("float32", True), ("float32", False), ("int8", True), ("int8", False)} <= set(found)
-    assert {v.target for v in variants.variants if v.form.precision == "int8"} == {
-        "host-onnxruntime"
-    }
+    assert {v.target for v in variants.variants if v.form.precision == "int8"} == {"mine-int8"}
     for variant in variants.variants:
         assert variant.metrics["latency_s"].provenance == "measured"
         assert sum(variant.exit_shares) == pytest.approx(1)
@@ -178,6 +187,42 @@ def test_what_was_measured_of_variants_is_among_the_runs_measurements(
         assert pytest.approx(variant.metrics["worst_latency_s"].value) in recorded[models]
 
 
+def test_what_may_be_deployed_is_timed_twice(run: RunFolder) -> None:
+    log = open_measurement_log(run.path.parent.parent / "cache")
+    timings = Counter(
+        head.fields["model_sha256"] for head in log.heads() if head.fields["kind"] == "measurement"
+    )
+    lines = [json.loads(line) for line in run.measurements.read_text().splitlines()]
+    phases = {"front", "variants"}
+    deployed = {
+        (line["phase"], s["model_sha256"])
+        for line in lines
+        if line["phase"] in phases
+        for s in line["stages"]
+    }
+    assert {phase for phase, _ in deployed} == phases
+    assert all(timings[sha256] >= 2 for _, sha256 in deployed)
+
+
+def test_int8_is_exported_for_the_target_that_measured_it(
+    run: RunFolder, variants: Variants
+) -> None:
+    chosen = forms(variants)["int8", False]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HWNAS_CACHE", str(run.path.parent.parent / "cache"))
+        bundle = hwnas.export(run.path, pick=chosen.variant_id)
+        assert bundle.points["default"] == chosen
+        assert bundle.checks
+        path = run.path.parent.parent / "int8.yaml"
+        text = path.read_text()
+        path.write_text(text.replace("mine-int8", "another"))
+        try:
+            with pytest.raises(hwnas.UserError, match="was measured on 'mine-int8'"):
+                hwnas.export(run.path, pick=chosen.variant_id, out=run.path / "again")
+        finally:
+            path.write_text(text)
+
+
 def test_a_quantized_target_that_is_none_is_refused_before_anything_is_trained(
     tmp_path: Path,
 ) -> None:
@@ -202,6 +247,7 @@ def test_nothing_that_was_derived_is_derived_again(run: RunFolder) -> None:
         patch.setenv("HWNAS_CACHE", str(run.path.parent.parent / "cache"))
         hwnas.search(
             run.path.parent.parent / "variants.yaml",
+            overrides=[f"target={run.path.parent.parent / 'mine.yaml'}"],
             runs=run.path.parent,
             predictors=run.path.parent.parent / "predictors",
             workers=1,
