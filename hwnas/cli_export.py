@@ -40,6 +40,10 @@ def export(
             help="Convert the networks, too: litert, vela, coreml or executorch. May be repeated.",
         ),
     ] = None,
+    product: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="File whose section product tells what changing networks can save."),
+    ] = None,
     quiet_class: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(help="Class that is background: accurate networks then only for others."),
@@ -57,15 +61,19 @@ def export(
     """
     if pick is not None and sla is not None:
         raise UserError("--sla: not with --pick; it picks the variant itself")
+    from hwnas.config import load_product
     from hwnas.export_formats import format_request
 
+    described = load_product(product) if product else None
     formats = format_request(format_ or [], accelerator)
     document: dict[str, object] = {}
     if sla is not None:
         pick, document = _picked(run, sla, json_)
     from hwnas.exporting import export as run_export
 
-    bundle = run_export(run, pick=pick, out=out, formats=formats, quiet_class=quiet_class)
+    bundle = run_export(
+        run, pick=pick, out=out, formats=formats, product=described, quiet_class=quiet_class
+    )
     if json_:
         print_json({**bundle.to_dict(), **document})
     else:

@@ -29,6 +29,7 @@ from hwnas.format_writing import FormatWriter
 from hwnas.front import Candidate
 from hwnas.measuring import failure_error, read_onnx
 from hwnas.policy_choice import PolicyChoice, choose_policy
+from hwnas.product_config import ProductConfig
 from hwnas.quantization import calibration_samples
 from hwnas.run_folder import RunFolder
 from hwnas.spaces import create_space
@@ -95,6 +96,7 @@ def export(
     pick: str | None = None,
     out: Path | None = None,
     formats: FormatRequest = FormatRequest(),  # noqa: B008 - it is frozen
+    product: ProductConfig | None = None,
     quiet_class: str | None = None,
 ) -> ExportedBundle:
     """Write variants of a finished run as a bundle; see `hwnas.bundle_manifest`.
@@ -108,6 +110,7 @@ def export(
             it, the bundle gets up to three.
         out: Where to; in the run's folder ``export`` by default.
         formats: What its networks are to be converted to, beside ONNX.
+        product: What surrounds the network; by default what the experiment says.
         quiet_class: Answers of this class are background, see `choose_policy`.
 
     Raises:
@@ -122,7 +125,7 @@ def export(
     dataset, raw = load_with_raw(config.dataset, Path(manifest["base_dir"]))
     space = create_space(config.space, dataset.input_shape, len(dataset.class_names))
     points = pick_points(Variants.load(folder.variants_json), front, config, pick)
-    scaling = choose_policy(points, config.product, quiet_class, dataset.class_names)
+    scaling = choose_policy(points, product or config.product, quiet_class, dataset.class_names)
     name = "operating-points" if pick is None else next(iter(points.values())).variant_id
     path = out or folder.path / "export" / name
     if path.exists() and (not path.is_dir() or any(path.iterdir())):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from hwnas.config_errors import did_you_mean
 from hwnas.errors import UserError
 from hwnas.product_config import ProductConfig
+from hwnas.product_costs import product_costs
 from hwnas.runtime.policy import MAX_ACTIVE_INTERVAL_S, ScalingPolicy, default_policy
 from hwnas.variants import Variant
 
@@ -39,8 +40,7 @@ def choose_policy(
 
     Args:
         points: Operating points by name, the most accurate first.
-        product: What surrounds the network, where the experiment says so: the points' metrics
-            then have its average power.
+        product: What surrounds the network, where that is known.
         quiet_class: Answers of this class are background, if any is.
         class_names: Of the data set.
 
@@ -52,7 +52,9 @@ def choose_policy(
     if len(points) == 1:
         return PolicyChoice(None, "none: there is one operating point")
     first, *_, last = points
-    saved = None if product is None else 1 - _power_w(points[last]) / _power_w(points[first])
+    saved = None
+    if product is not None:
+        saved = 1 - _power_w(product, points[last]) / _power_w(product, points[first])
     if saved is not None and saved < WORTHWHILE:
         return PolicyChoice(
             None,
@@ -86,8 +88,8 @@ def _check_quiet_class(
         )
     if product is None:
         raise UserError(
-            "--quiet-class: wanted the product's interval_s, to know how often it infers. Add "
-            "section product to the experiment, and search again."
+            "--quiet-class: wanted the product's interval_s, to know how often it infers. "
+            "Describe the product with --product FILE."
         )
     if product.interval_s > MAX_ACTIVE_INTERVAL_S:
         raise UserError(
@@ -96,5 +98,6 @@ def _check_quiet_class(
         )
 
 
-def _power_w(variant: Variant) -> float:
-    return variant.metrics["average_power_w"].value
+def _power_w(product: ProductConfig, variant: Variant) -> float:
+    energy, latency = variant.metrics["energy_j"], variant.metrics["latency_s"]
+    return float(product_costs(product, energy.value, latency.value)["average_power_w"])

@@ -15,31 +15,42 @@ CLASSES = ("yes", "no", "silence")
 
 
 def product(interval_s: float = 1.0) -> ProductConfig:
-    return ProductConfig.model_validate({"interval_s": interval_s, "sleep_power_mw": 0.01})
+    """Return one that takes 0.1 J beside each inference, and 0.1 W asleep."""
+    return ProductConfig.model_validate(
+        {"interval_s": interval_s, "sleep_power_mw": 100, "sensor_energy_mj": 100}
+    )
 
 
-def points(*powers_w: float) -> dict[str, Variant]:
+def points(*energies_j: float) -> dict[str, Variant]:
+    """Return operating points that take no time to speak of."""
     form = NetworkForm("a1", "plain", "float32", "a1.safetensors", ("0.onnx",))
     return {
-        name: Variant(form, ExitPolicy(()), (1.0,), "host", {"average_power_w": Metric(power_w)})
-        for name, power_w in zip(("high", "balanced", "low"), powers_w, strict=False)
+        name: Variant(
+            form,
+            ExitPolicy(()),
+            (1.0,),
+            "host",
+            {"energy_j": Metric(energy_j), "latency_s": Metric(1e-9)},
+        )
+        for name, energy_j in zip(("high", "balanced", "low"), energies_j, strict=False)
     }
 
 
 @pytest.mark.parametrize(
-    ("low_w", "is_worth_it"), [(0.94, True), (0.96, False), (1.1, False)], ids=str
+    ("low_j", "is_worth_it"), [(0.74, True), (0.76, False), (0.9, False)], ids=str
 )
 def test_a_policy_that_saves_less_than_batteries_differ_by_is_not_written(
-    low_w: float, is_worth_it: bool
+    low_j: float, is_worth_it: bool
 ) -> None:
-    choice = choose_policy(points(1.0, 0.98, low_w), product(), None, CLASSES)
+    # with 0.2 J a second beside the network
+    choice = choose_policy(points(0.8, 0.78, low_j), product(), None, CLASSES)
     assert (choice.policy is not None) == is_worth_it
     # 1 - 0.94, 1 - 0.96
-    if low_w == 0.94:
+    if low_j == 0.74:
         assert choice.note == (
             "by temperature, supply and battery: at low the product takes 6% less, modelled"
         )
-    if low_w == 0.96:
+    if low_j == 0.76:
         assert choice.note == (
             "none: at low the product takes 4.0% less energy than at high, modelled. "
             "It stays at high"
@@ -70,18 +81,18 @@ def test_where_a_class_is_background_the_others_are_worth_the_dearest_point() ->
 
 
 @pytest.mark.parametrize(
-    ("powers_w", "quiet", "section", "message"),
+    ("energies_j", "quiet", "section", "message"),
     [
         ((1.0, 0.5), "silenc", product(), "no class of this name. Did you mean 'silence'?"),
-        ((1.0, 0.5), "silence", None, "wanted the product's interval_s"),
+        ((1.0, 0.5), "silence", None, "wanted the product's interval_s.* --product FILE"),
         ((1.0,), "silence", product(), "there is one operating point"),
         ((1.0, 0.5), "silence", product(61.0), "infers every 60 s at least.* Got 61 s"),
     ],
     ids=["class", "product", "points", "interval"],
 )
 def test_a_quiet_class_that_cannot_be_heeded_is_refused_in_one_line(
-    powers_w: tuple[float, ...], quiet: str, section: ProductConfig | None, message: str
+    energies_j: tuple[float, ...], quiet: str, section: ProductConfig | None, message: str
 ) -> None:
     with pytest.raises(UserError, match=f"^--quiet-class.*{message}") as caught:
-        choose_policy(points(*powers_w), section, quiet, CLASSES)
+        choose_policy(points(*energies_j), section, quiet, CLASSES)
     assert "\n" not in str(caught.value)
