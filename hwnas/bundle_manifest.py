@@ -75,6 +75,18 @@ class ConvertedStage(_Section):
     notes: Mapping[str, str]
 
 
+class ConvertedPoint(_Section):
+    """What an operating point answers with a converted network in int8.
+
+    Args:
+        exit_shares: As those of the point.
+        metrics: By name: accuracy, and how often the class is that of the ONNX graphs.
+    """
+
+    exit_shares: tuple[float, ...]
+    metrics: Mapping[str, dict[str, Any]]
+
+
 class ConvertedNetwork(_Section):
     """A network in another format than ONNX, or why it could not be converted.
 
@@ -85,8 +97,9 @@ class ConvertedNetwork(_Section):
         tools: Versions of the packages that made it.
         settings: Of these, by name.
         verification: How far its outputs are known.
-        has_own_answers: Whether the samples keep what it answers, as it answers in another
-            precision than the network.
+        operating_points: By name, of those that use the network, where it is in int8 and was
+            run.
+        has_own_answers: Whether the samples keep what it answers, being in int8.
         failure: Why it could not be converted.
     """
 
@@ -97,6 +110,7 @@ class ConvertedNetwork(_Section):
     tools: Mapping[str, str]
     settings: Mapping[str, str]
     verification: str
+    operating_points: Mapping[str, ConvertedPoint] = {}
     has_own_answers: bool = False
     failure: str | None = None
 

@@ -23,17 +23,16 @@ from hwnas.candidate_training import load_network
 from hwnas.config import ExperimentConfig, parse_config
 from hwnas.datasets import Dataset, RawSample, load_with_raw
 from hwnas.errors import UserError
+from hwnas.exit_policy import ExitPolicy
 from hwnas.exit_shares import check_exit_shares
-from hwnas.export_formats import FormatRequest, NetworkToConvert
+from hwnas.export_formats import FormatRequest
 from hwnas.format_writing import FormatWriter
 from hwnas.front import Candidate
 from hwnas.measuring import failure_error, read_onnx
 from hwnas.policy_choice import PolicyChoice, choose_policy
 from hwnas.product_config import ProductConfig
-from hwnas.quantization import calibration_samples
 from hwnas.run_folder import RunFolder
 from hwnas.spaces import create_space
-from hwnas.stage_running import run_stage_models
 from hwnas.target_checking import open_target
 from hwnas.variant_picking import pick_points
 from hwnas.variants import NetworkForm, Variant, Variants
@@ -176,7 +175,13 @@ class _Exporter:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as temporary:
             unfinished = Path(temporary) / "bundle"
             unfinished.mkdir()
-            formats = FormatWriter(unfinished, self._formats, self._dataset.validation)
+            formats = FormatWriter(
+                unfinished,
+                self._formats,
+                self._dataset,
+                self._config.deployment.calibration_samples,
+                samples.x,
+            )
             references = self._write(points, networks, samples, formats, unfinished)
             written = time.perf_counter()
             checks = verify_in_fresh_process(unfinished, references)
@@ -218,7 +223,8 @@ class _Exporter:
                 libraries = _libraries(models, targets[variant.target])
                 writer.add_network(name, variant.form, variant.target, models, libraries)
         for name, variant in _by_network(points, networks).items():
-            self._convert(name, variant.form, writer.model_files(name), samples.x, formats)
+            policies = {p: v.policy for p, v in points.items() if networks[p] == name}
+            self._convert(name, variant.form, writer.model_files(name), policies, formats)
         samples = replace(samples, logits={**samples.logits, **formats.logits})
         for point, variant in points.items():
             models = writer.model_files(networks[point])
@@ -242,24 +248,14 @@ class _Exporter:
         name: str,
         form: NetworkForm,
         models: Sequence[Path],
-        samples: NDArray[np.float32],
+        policies: Mapping[str, ExitPolicy],
         formats: FormatWriter,
     ) -> None:
         """Add a network in other formats, where that was asked for."""
-        if not self._formats.names:
-            return
         if form.training == "quantization_aware":
             formats.refuse(name, "it was trained on for int8; only its ONNX graphs were kept")
-            return
-        train, settings = self._dataset.train.x, self._config.deployment
-        source = NetworkToConvert(
-            self._network(form),
-            self._space.input_shape,
-            form.precision,
-            calibration_samples(train, settings.calibration_samples),
-        )
-        answers = run_stage_models([read_onnx(path) for path in models], self._dataset.validation.x)
-        formats.add(name, source, answers, samples)
+        elif self._formats.names:
+            formats.add(name, self._network(form), form.precision, models, policies)
 
     def _models(self, variant: Variant) -> list[Path]:
         """Return a variant's ONNX files, all of them there and readable."""

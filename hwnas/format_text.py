@@ -36,6 +36,10 @@ def findings(converted: ConvertedNetwork) -> Iterator[str]:
             listed = ", ".join(printed(value["value"]) for value in values)
             kind = values[0].get("provenance") or values[0].get("split")
             yield f"{text} {listed}" + (f" ({kind})" if kind else "")
+    for point, answers in converted.operating_points.items():
+        accuracy = percent(answers.metrics["accuracy"]["value"])
+        shares = ", ".join(map(percent, answers.exit_shares))
+        yield f"{point}: accuracy {accuracy}, {shares} leaving at each exit"
     for subject in dict.fromkeys(s for stage in converted.stages for s in stage.notes):
         told = [stage.notes[subject] for stage in converted.stages if subject in stage.notes]
         yield f"{subject}: {'; '.join(dict.fromkeys(told))}"
@@ -57,7 +61,7 @@ def _count(value: float) -> str:
 
 _METRICS = {
     "class_agreement": ("class as by ONNX for", percent),
-    "exit_accuracy": ("right for", percent),
+    "accuracy": ("accuracy", percent),
     "latency_s": ("latency", _seconds),
     "cycles": ("cycles", _count),
     "sram_bytes": ("SRAM", kibibytes),

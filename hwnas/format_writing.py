@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.accuracy import wilson_interval
-from hwnas.bundle_manifest import ConvertedNetwork, ConvertedStage, FormatName
+from hwnas.bundle_manifest import ConvertedNetwork, ConvertedPoint, ConvertedStage, FormatName
 from hwnas.bundle_samples import Logits
-from hwnas.datasets import Split
+from hwnas.datasets import Dataset
+from hwnas.early_exit import exit_shares
 from hwnas.errors import UserError
-from hwnas.export_formats import (
-    FORMATS,
-    Conversion,
-    FormatRequest,
-    NetworkToConvert,
-    StageConversion,
-)
+from hwnas.exit_policy import ExitPolicy
+from hwnas.export_formats import FORMATS, Conversion, FormatRequest, NetworkToConvert, RunNetwork
+from hwnas.measuring import read_onnx
+from hwnas.quantization import calibration_samples
+from hwnas.stage_running import run_stage_models
+from hwnas.variants import Precision
+
+if TYPE_CHECKING:
+    from search_spaces.blocks import StagedNetwork
 
 FOLDER = "formats"
 """Folder of a bundle that holds ``FORMAT/NETWORK/``."""
@@ -32,43 +36,67 @@ class FormatWriter:
     Args:
         bundle: Its folder, where it grows.
         request: What is asked for.
-        validation: The validation split, which answers are compared on.
+        dataset: Its training split is what int8 is calibrated on; answers are compared on its
+            validation split.
+        calibration: How many samples of the training split.
+        samples: Inputs that the bundle keeps answers to, ``(n, C, H, W)``.
 
     Attributes:
         converted: What was written, and what could not be.
-        logits: By `ConvertedNetwork.name`, what those that are not float32 answer to the
-            bundle's samples, so that it can be repeated.
+        logits: By `ConvertedNetwork.name`, what those in int8 answer to ``samples``, so that it
+            can be repeated.
     """
 
-    def __init__(self, bundle: Path, request: FormatRequest, validation: Split) -> None:
+    def __init__(
+        self,
+        bundle: Path,
+        request: FormatRequest,
+        dataset: Dataset,
+        calibration: int,
+        samples: NDArray[np.float32],
+    ) -> None:
         self._bundle = bundle
         self._request = request
-        self._validation = validation
+        self._dataset = dataset
+        self._calibration = calibration_samples(dataset.train.x, calibration)
+        self._samples = samples
         self.converted: list[ConvertedNetwork] = []
         self.logits: dict[str, Logits] = {}
 
     def add(
-        self, name: str, network: NetworkToConvert, answers: Logits, samples: NDArray[np.float32]
+        self,
+        name: str,
+        network: StagedNetwork,
+        precision: Precision,
+        models: Sequence[Path],
+        policies: Mapping[str, ExitPolicy],
     ) -> None:
         """Convert a network; one that cannot be is told in `converted`, and leaves no file.
 
         Args:
             name: Of the network in the bundle.
-            network: The network.
-            answers: Logits of its ONNX graphs on the validation split, by exit.
-            samples: Inputs that the bundle keeps answers to.
+            network: Its float32 weights.
+            precision: Of the bundle's network.
+            models: Its ONNX file of each stage.
+            policies: By operating point that uses it.
         """
+        source = NetworkToConvert(network, self._dataset.input_shape, precision, self._calibration)
         for format_name in self._request.names:
             folder = self._bundle / FOLDER / format_name / name
             folder.mkdir(parents=True)
             try:
-                made = FORMATS[format_name].convert(network, folder, self._request.accelerator)
+                made = FORMATS[format_name].convert(source, folder, self._request.accelerator)
             except UserError as error:
                 shutil.rmtree(folder)
                 self.converted.append(_failed(format_name, name, str(error)))
                 continue
             for conversion in made:
-                self._record(format_name, name, conversion, answers, samples)
+                converted = self._record(format_name, name, conversion)
+                run = FORMATS[format_name].runner()
+                # float32 has no answers of its own: they are those of the trained network
+                if run is not None and conversion.precision == "int8":
+                    converted = self._judged(converted, run, models, policies)
+                self.converted.append(converted)
 
     def refuse(self, name: str, reason: str) -> None:
         """Tell that a network can be converted to none of the formats, and why."""
@@ -77,25 +105,17 @@ class FormatWriter:
         ]
 
     def _record(
-        self,
-        format_name: FormatName,
-        name: str,
-        conversion: Conversion,
-        answers: Logits,
-        samples: NDArray[np.float32],
-    ) -> None:
-        judged: list[dict[str, Any]] = [{} for _ in conversion.stages]
-        files = [stage.file for stage in conversion.stages]
-        run = FORMATS[format_name].runner()
-        own: Logits | None = None
-        if run is not None and conversion.precision != "float32":
-            judged = self._judged(run(files, self._validation.x), answers)
-            own = run(files, samples)
+        self, format_name: FormatName, name: str, conversion: Conversion
+    ) -> ConvertedNetwork:
         stages = [
-            self._stage(stage, metrics)
-            for stage, metrics in zip(conversion.stages, judged, strict=True)
+            ConvertedStage(
+                file=stage.file.relative_to(self._bundle).as_posix(),
+                metrics={name: dict(metric) for name, metric in stage.metrics.items()},
+                notes=dict(stage.notes),
+            )
+            for stage in conversion.stages
         ]
-        converted = ConvertedNetwork(
+        return ConvertedNetwork(
             format=format_name,
             network=name,
             precision=conversion.precision,
@@ -103,29 +123,50 @@ class FormatWriter:
             tools=FORMATS[format_name].versions(),
             settings=dict(conversion.settings),
             verification=conversion.verification,
-            has_own_answers=own is not None,
-        )
-        self.converted.append(converted)
-        if own is not None:
-            self.logits[converted.name] = own
-
-    def _stage(self, stage: StageConversion, judged: dict[str, Any]) -> ConvertedStage:
-        return ConvertedStage(
-            file=stage.file.relative_to(self._bundle).as_posix(),
-            metrics={**{k: dict(v) for k, v in stage.metrics.items()}, **judged},
-            notes=dict(stage.notes),
         )
 
-    def _judged(self, logits: Logits, answers: Logits) -> list[dict[str, Any]]:
-        """Return, for every exit, how often its class is right and that of the ONNX graphs."""
-        classes = self._validation.y
-        judged = []
-        for got, wanted in zip(logits, answers, strict=True):
-            found = got.argmax(axis=1)
-            alike = found == wanted.argmax(axis=1)
-            pairs = {"class_agreement": alike, "exit_accuracy": found == classes}
-            judged.append({name: _share(hits) for name, hits in pairs.items()})
-        return judged
+    def _judged(
+        self,
+        converted: ConvertedNetwork,
+        run: RunNetwork,
+        models: Sequence[Path],
+        policies: Mapping[str, ExitPolicy],
+    ) -> ConvertedNetwork:
+        """Compare what a network in another precision answers with what its ONNX graphs do."""
+        files = [self._bundle / stage.file for stage in converted.stages]
+        split = self._dataset.validation
+        logits = run(files, split.x)
+        wanted = run_stage_models([read_onnx(path) for path in models], split.x)
+        self.logits[converted.name] = run(files, self._samples)
+        stages = [
+            stage.model_copy(
+                update={"metrics": {**stage.metrics, **_compared(found, right, split.y)}}
+            )
+            for stage, found, right in zip(
+                converted.stages, map(_classes, logits), map(_classes, wanted), strict=True
+            )
+        ]
+        points = {}
+        for point, policy in policies.items():
+            classes, exits = policy.apply(logits)
+            points[point] = ConvertedPoint(
+                exit_shares=exit_shares(exits, len(logits)),
+                metrics=_compared(classes, policy.apply(wanted)[0], split.y),
+            )
+        update = {"stages": tuple(stages), "operating_points": points, "has_own_answers": True}
+        return converted.model_copy(update=update)
+
+
+def _classes(logits: NDArray[np.float32]) -> NDArray[np.int64]:
+    classes: NDArray[np.int64] = logits.argmax(axis=1)
+    return classes
+
+
+def _compared(
+    found: NDArray[np.int64], wanted: NDArray[np.int64], true: NDArray[np.int64]
+) -> dict[str, dict[str, Any]]:
+    """Return how often classes are those wanted, and how often they are right."""
+    return {"class_agreement": _share(found == wanted), "accuracy": _share(found == true)}
 
 
 def _share(hits: NDArray[np.bool_]) -> dict[str, Any]:
