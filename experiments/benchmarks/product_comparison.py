@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,12 +31,14 @@ class Contender:
         validation_accuracy: Mean over the seeds.
         correct: Which test samples each network got right, shape ``(seeds, n)``.
         metrics: Measured costs by name, such as ``latency_s``.
+        answers_early: Whether some samples leave before the last exit.
     """
 
     name: str
     validation_accuracy: float
     correct: NDArray[np.bool_]
     metrics: Mapping[str, float]
+    answers_early: bool = False
 
     @property
     def test_accuracy(self) -> float:
@@ -52,7 +54,8 @@ class Contender:
     def from_dict(cls, data: Mapping[str, Any]) -> Contender:
         """Rebuild a contender from `to_dict`."""
         correct = np.stack([unpack_bits(text, data["n"]) for text in data["correct"]])
-        return cls(data["name"], data["validation_accuracy"], correct, data["metrics"])
+        early = bool(data.get("answers_early", False))
+        return cls(data["name"], data["validation_accuracy"], correct, data["metrics"], early)
 
 
 @dataclass(frozen=True)
@@ -125,18 +128,50 @@ def savings_over(network: Contender, fronts: Sequence[Sequence[Contender]]) -> d
         ``latency_ratio`` (``None`` where no member of a front is as accurate) and the
         difference of test accuracies with its interval, per search seed.
     """
+    pairs = [_cheapest_as_accurate(network, front, "latency_s") for front in fronts]
+    return {"network": network.name} | _ratios_and_differences(pairs, "latency_s")
+
+
+def savings_of_exits(fronts: Sequence[Sequence[Contender]]) -> dict[str, Any]:
+    """Return what the cheapest early-exit member takes of the best static one's energy.
+
+    The best static member of a front is the most accurate one on validation that always answers
+    at its last exit; beside it stands the cheapest member that answers early and is as accurate.
+
+    Returns:
+        ``energy_ratio`` (``None`` where no early-exit member is as accurate) and the difference
+        of test accuracies with its interval, for each front that has a static member.
+    """
+    pairs = []
+    for front in fronts:
+        static = [m for m in front if not m.answers_early]
+        if static:
+            best = max(static, key=lambda m: m.validation_accuracy)
+            early = [m for m in front if m.answers_early]
+            pairs.append(_cheapest_as_accurate(best, early, "energy_j"))
+    return _ratios_and_differences(pairs, "energy_j")
+
+
+_Pair: TypeAlias = tuple[Contender | None, Contender]
+"""A member, if there is one as accurate, and what it is compared with."""
+
+
+def _cheapest_as_accurate(network: Contender, front: Sequence[Contender], cost: str) -> _Pair:
+    reached = [m for m in front if m.validation_accuracy >= network.validation_accuracy]
+    return min(reached, key=lambda m: m.metrics[cost], default=None), network
+
+
+def _ratios_and_differences(pairs: Sequence[_Pair], cost: str) -> dict[str, Any]:
     ratios: list[float | None] = []
     differences = []
-    for front in fronts:
-        reached = [m for m in front if m.validation_accuracy >= network.validation_accuracy]
-        if not reached:
+    for member, network in pairs:
+        if member is None:
             ratios.append(None)
             continue
-        member = min(reached, key=lambda m: m.metrics["latency_s"])
-        ratios.append(member.metrics["latency_s"] / network.metrics["latency_s"])
+        ratios.append(member.metrics[cost] / network.metrics[cost])
         found = compare_accuracy(network.name, member.correct, network.correct)
         differences.append([found.difference, found.low, found.high])
-    return {"network": network.name, "latency_ratio": ratios, "test_difference": differences}
+    return {f"{cost.rsplit('_', 1)[0]}_ratio": ratios, "test_difference": differences}
 
 
 def ratio_interval(numerators: Sequence[float], denominators: Sequence[float]) -> Interval | None:
@@ -169,13 +204,25 @@ def print_savings(designed: Sequence[Contender], savings: Sequence[Mapping[str, 
     """Print a line per hand-designed network: what the fastest member as accurate saves."""
     print(f"{'at the accuracy of':30} {'test':>7} {'latency':>9}   latency / its (95 %), reached")
     for network, saved in zip(designed, savings, strict=True):
-        ratios = [r for r in saved["latency_ratio"] if r is not None]
-        text = _shown(ratio_interval(ratios, [1.0] * len(ratios))) if ratios else "-"
         print(
             f"{network.name:30} {percent(network.test_accuracy):>7} "
-            f"{engineering(network.metrics['latency_s'], 's'):>9}   {text}, "
-            f"{len(ratios)} of {len(saved['latency_ratio'])}{_verdicts(saved['test_difference'])}"
+            f"{engineering(network.metrics['latency_s'], 's'):>9}   "
+            f"{_ratios_shown(saved['latency_ratio'])}{_verdicts(saved['test_difference'])}"
         )
+
+
+def print_exit_savings(saved: Mapping[str, Any]) -> None:
+    """Print what early exits save of the energy of the best static member as accurate."""
+    print(
+        "early exits, at the accuracy of the best static member: energy / its (95 %), reached "
+        f"{_ratios_shown(saved['energy_ratio'])}{_verdicts(saved['test_difference'])}"
+    )
+
+
+def _ratios_shown(ratios: Sequence[float | None]) -> str:
+    found = [r for r in ratios if r is not None]
+    text = _shown(ratio_interval(found, [1.0] * len(found))) if found else "-"
+    return f"{text}, {len(found)} of {len(ratios)}"
 
 
 def _shown(interval: Interval | None) -> str:

@@ -11,8 +11,9 @@ measured on its target. All are judged on the test split, by the mean over sever
 
 Printed, with 95 % t-intervals over the search seeds: the hypervolume of front members that were
 retrained (accuracy from chance to 1, costs on a log scale over the space and the hand-designed
-networks) and its ratio to the others', and at the validation accuracy of every hand-designed
-network the latency of the fastest member that reaches it. As both were matched by validation
+networks) and its ratio to the others'; at the validation accuracy of every hand-designed network
+the latency of the fastest member that reaches it; and at that of every front's best static member
+the energy of the cheapest member that answers early. As both were matched by validation
 accuracy, test accuracy is left to tell whether they are equal.
 
 ``--runs`` keeps searches and hand-designed networks: what has finished is not repeated, so a folder
@@ -41,8 +42,10 @@ from product_comparison import (
     Box,
     Contender,
     hypervolumes,
+    print_exit_savings,
     print_hypervolumes,
     print_savings,
+    savings_of_exits,
     savings_over,
 )
 
@@ -181,6 +184,7 @@ def members(run: RunFolder) -> list[Contender]:
                 metrics["validation_accuracy"]["value"],
                 np.stack([unpack_bits(test["correct"], test["n"]) for test in outcomes if test]),
                 {name: metric["value"] for name, metric in metrics.items()},
+                any(share > 0 for share in candidate["deployment"]["exit_shares"][:-1]),
             )
         )
     return found
@@ -217,7 +221,15 @@ def compare(
     print(f"\n{name}: {args.seeds} search seeds, test split of {len(dataset.test.y)} samples")
     print_hypervolumes(args.sampler, volumes, spent)
     print_savings(designed, savings)
-    return {"experiment": name, "cpu_s": spent, "hypervolume": volumes, "savings": savings}
+    exits = savings_of_exits([front for of_seeds in fronts.values() for front in of_seeds])
+    print_exit_savings(exits)
+    return {
+        "experiment": name,
+        "cpu_s": spent,
+        "hypervolume": volumes,
+        "savings": savings,
+        "exits": exits,
+    }
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from experiments.benchmarks.product_comparison import (
     Contender,
     hypervolumes,
     ratio_interval,
+    savings_of_exits,
     savings_over,
 )
 from hwnas.accuracy_comparison import compare_accuracy
@@ -130,3 +132,23 @@ def test_a_quick_run_searches_twice_and_keeps_what_it_did(tmp_path: Path) -> Non
     finished = {path: path.stat().st_mtime_ns for path in runs.rglob("front.json")}
     assert run(*options, **cache).splitlines()[:4] == printed.splitlines()[:4]
     assert {path: path.stat().st_mtime_ns for path in runs.rglob("front.json")} == finished
+
+
+def with_energy(found: Contender, energy_j: float, *, early: bool) -> Contender:
+    return replace(found, metrics={**found.metrics, "energy_j": energy_j}, answers_early=early)
+
+
+def test_early_exits_are_compared_at_the_accuracy_of_the_best_static_member() -> None:
+    front = [
+        with_energy(contender("best static", 0.8, 80, 1e-3), 4e-3, early=False),
+        with_energy(contender("cheap static", 0.7, 70, 1e-4), 1e-3, early=False),
+        with_energy(contender("early", 0.8, 75, 1e-3), 3e-3, early=True),
+        with_energy(contender("costly early", 0.9, 90, 1e-3), 8e-3, early=True),
+        with_energy(contender("worse early", 0.7, 70, 1e-3), 2e-3, early=True),
+    ]
+    only_static, only_early = front[:1], front[2:]
+    found = savings_of_exits([front, only_static, only_early])
+    assert found["energy_ratio"] == [pytest.approx(0.75), None]
+    ((difference, low, high),) = found["test_difference"]
+    assert difference == pytest.approx(-0.05)
+    assert low < -0.05 < high
