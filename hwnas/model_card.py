@@ -7,6 +7,8 @@ from typing import Any
 
 from hwnas.bundle_checks import FLOAT32_TOLERANCE, INT8_TOLERANCE
 from hwnas.bundle_manifest import BundledNetwork, BundledPoint, BundleManifest
+from hwnas.export_formats import FORMATS
+from hwnas.format_text import findings
 
 _COLUMNS = ("metric", "value", "interval", "provenance", "boundary", "notes")
 # parts of a metric that have no column of their own
@@ -51,6 +53,7 @@ def model_card(manifest: BundleManifest) -> str:
     ]
     for name, point in manifest.operating_points.items():
         parts += _operating_point(name, point, manifest.networks[point.network])
+    parts += _formats(manifest)
     return "\n".join([*parts, _MEANING])
 
 
@@ -77,6 +80,29 @@ def _operating_point(name: str, point: BundledPoint, network: BundledNetwork) ->
     yield _row(["---"] * len(_COLUMNS))
     for metric, parts in point.metrics.items():
         yield _row(_cells(metric, parts))
+    yield ""
+
+
+def _formats(manifest: BundleManifest) -> Iterator[str]:
+    if not manifest.formats:
+        return
+    yield "## In other formats\n"
+    yield (
+        "Exit policies were chosen for the ONNX graphs: networks in int8 answer with other "
+        "confidences, and so leave at other exits, as is told for each operating point.\n"
+    )
+    for converted in manifest.formats:
+        title = FORMATS[converted.format].title
+        if converted.failure is not None:
+            yield f"- {title} of {converted.network}: not converted: {_text(converted.failure)}"
+            continue
+        tools = [f"{tool} {version}" for tool, version in converted.tools.items()]
+        settings = [f"{name} {value}" for name, value in converted.settings.items()]
+        told = [*findings(converted), converted.verification, *settings, ", ".join(tools)]
+        yield (
+            f"- {title} {converted.precision} of {converted.network}, "
+            f"`formats/{converted.format}/{converted.network}/`: {_text('; '.join(told))}"
+        )
     yield ""
 
 

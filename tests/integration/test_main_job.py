@@ -17,6 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 import targets
+from hwnas.bundle_samples import BundleSamples
 from hwnas.bundle_verification import verify
 from hwnas.bundle_writing import BundleWriter
 from hwnas.candidate_training import load_network
@@ -228,14 +229,49 @@ def test_a_bundle_that_fails_its_checks_is_not_left_behind(
     finish = BundleWriter.finish
 
     def finish_wrongly(*arguments: Any) -> Any:
-        *others, samples, notes = arguments
+        (samples,) = [a for a in arguments if isinstance(a, BundleSamples)]
         logits = {n: tuple(1.01 * z for z in exits) for n, exits in samples.logits.items()}
-        return finish(*others, replace(samples, logits=logits), notes)
+        wrong = replace(samples, logits=logits)
+        return finish(*(wrong if a is samples else a for a in arguments))
 
     monkeypatch.setattr(BundleWriter, "finish", finish_wrongly)
     with pytest.raises(UserError, match="differ from those stored"):
         export(miniature.run, out=tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_other_formats_are_part_of_the_bundle_and_run(miniature: Miniature, tmp_path: Path) -> None:
+    out = tmp_path / "bundle"
+    asked = ["--format", "vela", "--format", "litert", "--accelerator", "ethos-u55-64"]
+    exported = miniature.json(
+        *("export", str(miniature.run), "--pick", miniature.float32(), "--out", str(out)), *asked
+    )
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["formats"] == exported["formats"]
+    made = [(c["format"], c["precision"]) for c in manifest["formats"]]
+    assert made == [("litert", "float32"), ("litert", "int8"), ("vela", "int8")]
+    (network,) = manifest["networks"].values()
+    for converted in manifest["formats"]:
+        assert converted["failure"] is None
+        assert len(converted["stages"]) == len(network["stages"])
+        assert {stage["file"] for stage in converted["stages"]} < set(manifest["files"])
+    _, int8, vela = manifest["formats"]
+    assert int8["operating_points"]["default"]["metrics"]["class_agreement"]["value"] > 0.5
+    assert vela["settings"]["accelerator"] == "ethos-u55-64"
+    compared = {check["what"]: check["samples"] for check in exported["checks"]}
+    assert compared["LiteRT float32"] == compared["LiteRT int8"] == compared["ONNX Runtime"]
+    assert "LiteRT int8" in {check.what for check in verify(out)}
+
+
+def test_a_format_that_is_not_there_is_refused_before_anything_is_exported(
+    miniature: Miniature, tmp_path: Path
+) -> None:
+    out = tmp_path / "bundle"
+    done = miniature.command("export", str(miniature.run), "--format", "tflite", "--out", str(out))
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "--format tflite: wanted litert, vela, coreml, executorch. Did you mean" in line
+    assert not out.exists()
 
 
 def test_an_exported_stage_measures_and_predicts_alike(

@@ -181,3 +181,41 @@ def test_opening_loads_neither_torch_nor_a_runtime(bundle: TinyBundle) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_networks_in_other_formats_are_part_of_a_bundle(bundle: TinyBundle) -> None:
+    bundle.add_format()
+    (converted,) = open_bundle(bundle.path).formats
+    assert converted.name == "vela-int8/net"
+    (bundle.path / converted.stages[1].file).write_text("changed")
+    with pytest.raises(UserError, match=r"stage_1.vela.tflite: wanted \d+ bytes. Got 7"):
+        open_bundle(bundle.path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("network", "other", r"formats.0.network: no network 'other'. The bundle has: net"),
+        ("stages", [], r"formats.0.stages: wanted 2. Got 0"),
+        ("failure", "no Mac", r"formats.0.stages: wanted 0. Got 2"),
+        ("format", "edgetpu", r"formats.0.format: wanted 'litert', .* Got .edgetpu"),
+        (
+            "stages",
+            [{"file": f"formats/vela/net/{k}", "metrics": {}, "notes": {}} for k in range(2)],
+            r"formats.0: no checksum of formats/vela/net/0",
+        ),
+        (
+            "stages",
+            [{"file": "../stage", "metrics": {}, "notes": {}}] * 2,
+            r"formats.0.stages.0.file",
+        ),
+    ],
+    ids=["network", "missing", "failed", "format", "unchecked", "outside"],
+)
+def test_a_format_that_does_not_fit_its_network_is_refused(
+    bundle: TinyBundle, key: str, value: object, message: str
+) -> None:
+    bundle.add_format()[key] = value
+    bundle.write_manifest()
+    with pytest.raises(UserError, match=message):
+        open_bundle(bundle.path)

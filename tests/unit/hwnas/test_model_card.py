@@ -52,3 +52,16 @@ def test_shares_and_notes_are_told_and_nothing_is_markup(manifest: BundleManifes
     assert "50.0%, 50.0% leave at each exit" in card
     assert "**licence of the data**: CC BY 4.0" in card
     assert "a, b \\| \\<b\\>c, c" in card
+
+
+def test_other_formats_are_told_with_the_provenance_of_their_figures(tmp_path: Path) -> None:
+    bundle = TinyBundle(tmp_path / "bundle")
+    assert "In other formats" not in model_card(open_bundle(bundle.path))
+    entry = bundle.add_format()
+    failed = entry | {"format": "coreml", "stages": [], "precision": None, "failure": "no | Mac"}
+    bundle.manifest["formats"].append(failed)
+    bundle.write_manifest()
+    card = model_card(open_bundle(bundle.path))
+    assert "- Vela int8 of net, `formats/vela/net/`: latency 20.0 µs, 20.0 µs (vendor" in card
+    assert "not run; accelerator ethos-u55-128; ethos-u-vela 5.2.0" in card
+    assert "- Core ML of net: not converted: no \\| Mac" in card
