@@ -137,6 +137,7 @@ def _sampler(name: str) -> SamplerFactory:
         distributions=ParameterSpace(_Space()).distributions,  # type: ignore[arg-type]
         seed=0,
         costs=_costs,
+        noise_std=[np.nan, 0.0, 0.0],
         canonicalize=lambda rows: rows,
         scale=ObjectiveScale(_OBJECTIVES, (1.0, 1e-3, 1e-3), (0.0, 0.1, 0.1)),
     )

@@ -23,6 +23,8 @@ START = 20
 _LARGEST_ENUMERATED = 50_000
 _SAMPLED_FOR_SCALE = 1000
 _SHORT_LIST = 200
+# of a batch: choosing takes as long as the square of the list, and the end of it gains little
+_CANDIDATES_PER_CHOICE, _LARGEST_SURPLUS = 4, 600
 _ANCESTORS = 100
 
 
@@ -107,8 +109,8 @@ class GuidedProposals:
             free = self._bred(outlook, evaluations, history.taken, rng)
         if not len(free):
             return free.rows
-        order = np.argsort(-outlook.gains(free), kind="stable")[: max(_SHORT_LIST, 4 * n)]
-        short = free[order]
+        listed = max(_SHORT_LIST, min(_CANDIDATES_PER_CHOICE * n, n + _LARGEST_SURPLUS))
+        short = free[np.argsort(-outlook.gains(free), kind="stable")[:listed]]
         if self._refine is not None:
             refined = Outlook(evaluations.with_features(self._refine), scale, self._noise_std)
             if refined.quality > outlook.quality:

@@ -25,10 +25,9 @@ if TYPE_CHECKING:
 OTHER_VALUES = "other_values"
 """System attribute of a trial: rows of values that its candidate can have, too, within limits."""
 
-# a block has so many trials as this part of those before it, if more than the batch
-_GROWTH = 20
-# of so many trials the next ones change little of what is known: blocks are longer
-_MANY, _GROWTH_OF_MANY = 1000, 5
+# by the number of trials before a block: it has so many as this part of them, if more than the
+# batch. The more are known, the less the next ones change of that
+_PARTS = ((0, 20), (300, 10), (1000, 5))
 
 
 class ParetoGuidedSampler(BaseSampler):
@@ -154,8 +153,8 @@ class ParetoGuidedSampler(BaseSampler):
         """Return the first trial and the size of the block that a trial belongs to."""
         start = 0
         while True:
-            growth = _GROWTH if start < _MANY else _GROWTH_OF_MANY
-            size = max(self._batch, start // growth)
+            part = next(part for many, part in reversed(_PARTS) if start >= many)
+            size = max(self._batch, start // part)
             if number < start + size:
                 return start, size
             start += size
