@@ -9,41 +9,27 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from hwnas.bundle_checks import Check, onnx_logits
+from hwnas.bundle_checks import Check
 from hwnas.bundle_manifest import ConvertedNetwork
-from hwnas.bundle_samples import BundleSamples, Logits, PointAnswers
+from hwnas.bundle_samples import BundleSamples
 from hwnas.bundle_verification import verify_in_fresh_process
 from hwnas.bundle_writing import BundleWriter
-from hwnas.candidate_training import load_network
-from hwnas.config import ExperimentConfig, parse_config
-from hwnas.datasets import Dataset, RawSample, load_with_raw
 from hwnas.errors import UserError
 from hwnas.exit_policy import ExitPolicy
 from hwnas.exit_shares import check_exit_shares
 from hwnas.export_formats import FormatRequest
+from hwnas.finished_run import FinishedRun, by_network, network_names
 from hwnas.format_writing import FormatWriter
-from hwnas.front import Candidate
 from hwnas.measuring import failure_error, read_onnx
 from hwnas.policy_choice import PolicyChoice, choose_policy
 from hwnas.product_config import ProductConfig
-from hwnas.run_folder import RunFolder
-from hwnas.spaces import create_space
 from hwnas.target_checking import open_target
 from hwnas.variant_picking import pick_points
-from hwnas.variants import NetworkForm, Variant, Variants
-from search_spaces import SearchSpace
+from hwnas.variants import NetworkForm, Variant
 from targets import Failure, Target
 
-if TYPE_CHECKING:
-    from search_spaces.blocks import StagedNetwork
-
-_SAMPLES = 200
-_RAW_SAMPLES = 16
 # its libraries are files; other toolchains keep what they make
 _LIBRARY_BACKEND = "tvm"
 
@@ -117,52 +103,25 @@ def export(
             not do what the trained networks do.
         UnreachableError: If a target does not answer.
     """
-    folder = RunFolder(run)
-    manifest, front = folder.manifest(), folder.front()
-    config = parse_config(manifest["config"], str(folder.manifest_json))
-    candidates = _candidates(front)
-    dataset, raw = load_with_raw(config.dataset, Path(manifest["base_dir"]))
-    space = create_space(config.space, dataset.input_shape, len(dataset.class_names))
-    points = pick_points(Variants.load(folder.variants_json), front, config, pick)
-    scaling = choose_policy(points, product or config.product, quiet_class, dataset.class_names)
+    finished = FinishedRun.open(run)
+    config, classes = finished.config, finished.dataset.class_names
+    points = pick_points(finished.variants, finished.front, config, pick)
+    scaling = choose_policy(points, product or config.product, quiet_class, classes)
     name = "operating-points" if pick is None else next(iter(points.values())).variant_id
-    path = out or folder.path / "export" / name
+    path = out or run / "export" / name
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise UserError(f"{path}: is not empty. Choose another folder with --out, or remove it.")
-    exporter = _Exporter(folder, config, dataset, raw, space, candidates, formats, scaling)
     try:
-        return exporter.export(points, path)
+        return _Exporter(finished, formats, scaling).export(points, path)
     except OSError as error:
         raise UserError(f"{path}: cannot write the bundle ({error.strerror})") from None
 
 
-def _candidates(front: Mapping[str, Any]) -> list[Candidate]:
-    try:
-        return [Candidate.from_dict(c) for c in front["candidates"]]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"front.json: damaged ({type(error).__name__}: {error}).") from None
-
-
 class _Exporter:
-    """What an export needs of a run."""
+    """Writes variants of a run."""
 
-    def __init__(
-        self,
-        run: RunFolder,
-        config: ExperimentConfig,
-        dataset: Dataset,
-        raw: RawSample | None,
-        space: SearchSpace,
-        candidates: Sequence[Candidate],
-        formats: FormatRequest,
-        scaling: PolicyChoice,
-    ) -> None:
+    def __init__(self, run: FinishedRun, formats: FormatRequest, scaling: PolicyChoice) -> None:
         self._run = run
-        self._config = config
-        self._dataset = dataset
-        self._raw = raw
-        self._space = space
-        self._candidates = {c.architecture.arch_id: c for c in candidates}
         self._formats = formats
         self._scaling = scaling
 
@@ -170,7 +129,7 @@ class _Exporter:
         """Write and verify a bundle, then give it its name."""
         began = time.perf_counter()
         networks = network_names(points)
-        samples = self._samples(points, networks)
+        samples = self._run.samples(points, networks)
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as temporary:
             unfinished = Path(temporary) / "bundle"
@@ -178,8 +137,8 @@ class _Exporter:
             formats = FormatWriter(
                 unfinished,
                 self._formats,
-                self._dataset,
-                self._config.deployment.calibration_samples,
+                self._run.dataset,
+                self._run.config.deployment.calibration_samples,
                 samples.x,
             )
             references = self._write(points, networks, samples, formats, unfinished)
@@ -212,29 +171,29 @@ class _Exporter:
         """Write a bundle; return names or files of the targets that measured its networks."""
         writer = BundleWriter(folder)
         with ExitStack() as stack:
-            own = stack.enter_context(open_target(self._config.target))
-            references, targets = {own.name: self._config.target}, {own.name: own}
-            for name, variant in _by_network(points, networks).items():
+            own = stack.enter_context(open_target(self._run.config.target))
+            references, targets = {own.name: self._run.config.target}, {own.name: own}
+            for name, variant in by_network(points, networks).items():
                 if variant.target not in targets:
                     opened = stack.enter_context(_quantized_target(own, variant))
                     targets[opened.name] = opened
                     references[opened.name] = str(own.spec.quantized_target)
-                models = self._models(variant)
+                models = self._run.models(variant)
                 libraries = _libraries(models, targets[variant.target])
                 writer.add_network(name, variant.form, variant.target, models, libraries)
-        for name, variant in _by_network(points, networks).items():
+        for name, variant in by_network(points, networks).items():
             policies = {p: v.policy for p, v in points.items() if networks[p] == name}
             self._convert(name, variant.form, writer.model_files(name), policies, formats)
         samples = replace(samples, logits={**samples.logits, **formats.logits})
         for point, variant in points.items():
             models = writer.model_files(networks[point])
-            check_exit_shares(point, variant, models, self._dataset.validation.x)
+            check_exit_shares(point, variant, models, self._run.dataset.validation.x)
         named = {point: (networks[point], variant) for point, variant in points.items()}
-        notes = self._notes()
+        notes = {**self._run.notes(), "scaling policy": self._scaling.note}
         writer.finish(
-            self._config.name,
+            self._run.config.name,
             own.name,
-            self._dataset,
+            self._run.dataset,
             named,
             samples,
             notes,
@@ -255,88 +214,7 @@ class _Exporter:
         if form.training == "quantization_aware":
             formats.refuse(name, "it was trained on for int8; only its ONNX graphs were kept")
         elif self._formats.names:
-            formats.add(name, self._network(form), form.precision, models, policies)
-
-    def _models(self, variant: Variant) -> list[Path]:
-        """Return a variant's ONNX files, all of them there and readable."""
-        # names only: a variants.json from elsewhere must not reach out of the run
-        paths = [self._run.variants / Path(name).name for name in variant.form.models]
-        for path in paths:
-            read_onnx(path)
-        return paths
-
-    def _samples(self, points: Mapping[str, Variant], networks: Mapping[str, str]) -> BundleSamples:
-        validation = self._dataset.validation
-        count = min(_SAMPLES, len(validation.y))
-        # spread over the split: neighbours may be of one class or one speaker
-        rows = np.linspace(0, len(validation.y) - 1, count).round().astype(np.intp)
-        x = validation.x[rows]
-        raw = () if self._raw is None else tuple(map(self._raw, rows[:_RAW_SAMPLES].tolist()))
-        computed, stored = {}, {}
-        for name, variant in _by_network(points, networks).items():
-            trained = self._trained_logits(variant.form, x)
-            computed[name] = onnx_logits(self._models(variant), x)
-            stored[name] = trained or computed[name]
-        answers = {
-            point: PointAnswers(*variant.policy.apply(computed[networks[point]]))
-            for point, variant in points.items()
-        }
-        return BundleSamples(x, validation.y[rows], raw, stored, answers)
-
-    def _trained_logits(self, form: NetworkForm, x: NDArray[np.float32]) -> Logits | None:
-        """Return what torch says of samples; none of quantized forms."""
-        from hwnas.training import predict_logits
-
-        return predict_logits(self._network(form), x) if form.precision == "float32" else None
-
-    def _network(self, form: NetworkForm) -> StagedNetwork:
-        """Return a form's float32 network, without early exits where the form has none."""
-        from safetensors import SafetensorError
-
-        from search_spaces.blocks import without_exits
-
-        if form.arch_id not in self._candidates:
-            raise UserError(f"variants.json: {form.arch_id} is not in front.json. Search again.")
-        architecture = self._candidates[form.arch_id].architecture
-        # a name only, as for models
-        path = self._run.checkpoints / Path(form.checkpoint).name
-        try:
-            network = load_network(self._space, architecture, path)
-        except (OSError, SafetensorError, RuntimeError, ValueError) as error:
-            raise UserError(f"{path}: missing or damaged ({error}). Search again.") from None
-        staged = cast("StagedNetwork", network)
-        return staged if form.has_exits else without_exits(staged).eval()
-
-    def _notes(self) -> dict[str, str]:
-        dataset, source = self._dataset, self._config.dataset
-        counts = [len(split.y) for split in (dataset.train, dataset.validation, dataset.test)]
-        return {
-            "data": f"{Path(dataset.name).name}, read as {source.kind}: {counts[0]} samples to "
-            f"train, {counts[1]} to choose, {counts[2]} to judge",
-            "licence of the data": source.licence
-            or "not stated in the experiment (dataset.licence); ask who owns the data",
-            "scaling policy": self._scaling.note,
-            "licence of the weights": "for whoever trained them to choose, within that of the data",
-        }
-
-
-def network_names(points: Mapping[str, Variant]) -> dict[str, str]:
-    """Return the name of each operating point's network; points may share one."""
-    names: dict[str, str] = {}
-    known: dict[tuple[NetworkForm, str], str] = {}
-    for point, variant in points.items():
-        key = (variant.form, variant.target)
-        if key not in known:
-            name = variant.form.network_id
-            taken = name in known.values()
-            known[key] = f"{name}-{variant.target}" if taken else name
-        names[point] = known[key]
-    return names
-
-
-def _by_network(points: Mapping[str, Variant], networks: Mapping[str, str]) -> dict[str, Variant]:
-    """Return a variant of each network, by the network's name."""
-    return {networks[point]: variant for point, variant in points.items()}
+            formats.add(name, self._run.network(form), form.precision, models, policies)
 
 
 def _quantized_target(own: Target, variant: Variant) -> Target:

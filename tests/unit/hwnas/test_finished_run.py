@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hwnas.exit_policy import ExitPolicy
-from hwnas.exporting import network_names
+from hwnas.finished_run import network_names
 from hwnas.variants import NetworkForm, Precision, Variant
 
 
