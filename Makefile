@@ -5,6 +5,8 @@
 PYTHON ?= python3
 # one thread per process: the matrices are small, and tests run in two processes
 export OMP_NUM_THREADS ?= 1
+# what tests need; executorch beside it takes 300 MB, and its tests are skipped without it
+EXTRAS ?= dev
 BIN := .venv/bin
 
 .PHONY: quickstart test test-emulated lint format clean
@@ -46,5 +48,5 @@ clean:
 	touch $@
 
 .venv/installed-dev: pyproject.toml | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]'
 	touch $@ .venv/installed

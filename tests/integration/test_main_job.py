@@ -84,8 +84,12 @@ class Miniature:
 
     def float32(self) -> str:
         """Return a variant that is what was trained: int8 is not, and may be the best one."""
+        return self.variant("float32")
+
+    def variant(self, precision: str) -> str:
+        """Return a variant in a precision."""
         variants = json.loads((self.run / "variants.json").read_text())["variants"]
-        return str(next(v["variant_id"] for v in variants if v["precision"] == "float32"))
+        return str(next(v["variant_id"] for v in variants if v["precision"] == precision))
 
 
 @pytest.fixture(scope="module")
@@ -261,6 +265,22 @@ def test_other_formats_are_part_of_the_bundle_and_run(miniature: Miniature, tmp_
     compared = {check["what"]: check["samples"] for check in exported["checks"]}
     assert compared["LiteRT float32"] == compared["LiteRT int8"] == compared["ONNX Runtime"]
     assert "LiteRT int8" in {check.what for check in verify(out)}
+
+
+def test_a_bundle_without_a_format_that_was_asked_for_is_written_and_the_reason_told(
+    miniature: Miniature, tmp_path: Path
+) -> None:
+    out = tmp_path / "bundle"
+    pick = ["--pick", miniature.variant("int8")]
+    done = miniature.command(
+        *("export", str(miniature.run), "--format", "coreml", "--out", str(out)), *pick
+    )
+    assert done.returncode == 1, done.stderr
+    assert "not converted: the bundle has it in int8; only float32 is converted" in done.stdout
+    (failed,) = json.loads((out / "manifest.json").read_text())["formats"]
+    assert failed["stages"] == []
+    assert not (out / "formats" / "coreml" / failed["network"]).exists()
+    assert verify(out)
 
 
 def test_a_format_that_is_not_there_is_refused_before_anything_is_exported(
