@@ -88,6 +88,15 @@ def test_convolutions_of_all_sizes_strides_and_paddings_compute_what_onnx_does(
     assert_same(graph([node], (1, 4, *size), constants), random(1, 4, *size, seed=1))
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+def test_sensor_windows_are_images_one_pixel_high(stride: int) -> None:
+    node = helper.make_node(
+        "Conv", ["input", "w"], ["logits"], strides=[1, stride], pads=[0, 2, 0, 2]
+    )
+    model = graph([node], (1, 3, 1, 20), {"w": random(4, 3, 1, 5)})
+    assert_same(model, random(1, 3, 1, 20, seed=1))
+
+
 def test_a_padding_that_litert_has_itself_takes_no_operator_of_its_own() -> None:
     def convolution(stride: int) -> onnx.ModelProto:
         node = helper.make_node(
