@@ -76,8 +76,9 @@ def distil_member(
         settings,
     )
     costs = context.costs.predict([student.architecture])[0].mean_stage_latency_s
-    # another teacher, or the same one trained otherwise, makes another student
-    name = f"{arch_id}-distilled-by-{teaching.checkpoint.stem}"
+    # another loss or teacher, or the same one trained otherwise, makes another student
+    loss = f"{settings.weight:g}-{settings.temperature:g}"
+    name = f"{arch_id}-distilled-{loss}-by-{teaching.checkpoint.stem}"
     tasks = [
         TrainingTask(
             architecture=student.architecture,
@@ -161,8 +162,9 @@ def _tasks_after_pruning(
 
     architecture = member.architecture
     costs = _stage_latency_s(context, found.network)
-    # another ratio, as of predictors fitted anew, makes other networks
-    name = f"{architecture.arch_id}-pruned-{1000 * found.ratio:.0f}"
+    # another ratio, as of predictors fitted anew, makes other networks, and so do other settings
+    ways = f"{settings.channel_multiple}-{settings.epochs or context.config.training.epochs}"
+    name = f"{architecture.arch_id}-pruned-{1000 * found.ratio:.0f}-{ways}"
     tasks = []
     for seed in seeds:
         path = context.run.checkpoint(architecture.arch_id, seed)

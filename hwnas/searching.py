@@ -19,7 +19,8 @@ from hwnas.spaces import create_space
 from hwnas.target_checking import check_quantized_target, open_target
 from targets import Target
 
-_BUDGETS = ("search.evaluations.", "search.stop.", "search.lease_s.")
+# how long a search goes on, and what follows it
+_MAY_CHANGE = ("search.evaluations.", "search.stop.", "search.lease_s.", "deployment.")
 
 
 def search(
@@ -39,7 +40,8 @@ def search(
         config_path: Experiment file.
         overrides: ``key=value`` strings that replace entries of the file.
         sla: SLA whose limits join those of the experiment; recorded in the run's manifest.
-        resume: Continue a run that was interrupted.
+        resume: Continue a run that was interrupted, or a finished one with a larger budget or
+            other variants.
         runs: Folder of all runs.
         predictors: Folder of calibrated predictors, shared by searches.
         workers: Worker processes on this computer; one per core where ``None``. With one,
@@ -115,6 +117,7 @@ def _open_run(
             f"{run.path}: cannot resume with another {changed}. "
             "Restore it, or choose another name with --set name=NAME."
         )
+    run.write_json(run.manifest_json, {**manifest, "config": resolved})
 
 
 def _first_difference(old: Any, new: Any, path: str = "") -> str | None:
@@ -122,8 +125,7 @@ def _first_difference(old: Any, new: Any, path: str = "") -> str | None:
         for key in sorted(old.keys() | new.keys()):
             where = f"{path}.{key}" if path else key
             found = _first_difference(old.get(key), new.get(key), where)
-            # a longer search is the same search, continued
-            if found is not None and not f"{found}.".startswith(_BUDGETS):
+            if found is not None and not f"{found}.".startswith(_MAY_CHANGE):
                 return found
         return None
     return None if old == new else path

@@ -17,14 +17,16 @@ def step_key(context: SearchContext, *members: Candidate) -> str:
     """Return a digest of all that what is derived of trained members depends on.
 
     Of each member: which network is deployed and what its exits may cost, and outcomes and
-    weights of every training. A longer search, resumed, may change them. Settings, data and
-    target are the same as long as a run lasts.
+    weights of every training. A longer search, resumed, may change them, and what variants are
+    wanted. Other settings, data and target are the same as long as a run lasts.
 
     Args:
         context: The search.
         members: That something is derived of, such as a student and its teacher.
     """
-    document = json.dumps([_state(context, member) for member in members], sort_keys=True)
+    wanted = context.config.deployment.model_dump(mode="json")
+    states = [_state(context, member) for member in members]
+    document = json.dumps([wanted, states], sort_keys=True)
     return hashlib.sha256(document.encode()).hexdigest()
 
 

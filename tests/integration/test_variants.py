@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -255,3 +256,25 @@ def test_nothing_that_was_derived_is_derived_again(run: RunFolder) -> None:
         )
     assert {p.name: p.stat().st_mtime_ns for p in run.variants.iterdir()} == kept
     assert run.variants_json.read_bytes() == before
+
+
+def test_a_finished_search_is_resumed_for_other_variants(
+    run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = run.path.parent.parent
+    monkeypatch.setenv("HWNAS_CACHE", str(home / "cache"))
+    shutil.copytree(run.path.parent, tmp_path / "runs")
+    again = hwnas.search(
+        home / "variants.yaml",
+        overrides=[f"target={home / 'mine.yaml'}", "deployment.int8=false"],
+        runs=tmp_path / "runs",
+        predictors=home / "predictors",
+        workers=1,
+        resume=True,
+    )
+    derived = Variants.load(again.variants_json).variants
+    assert {v.form.precision for v in derived} == {"float32"}
+    assert again.front()["candidates"] == run.front()["candidates"]
+    # what is exported later, and checked, goes by what was wanted last
+    assert again.manifest()["config"]["deployment"]["int8"] is False
+    assert run.manifest()["config"]["deployment"]["int8"] is True

@@ -140,7 +140,7 @@ def test_clocks_are_swept_of_what_may_be_deployed_alone(
         member, teacher = finalist(context, 1), finalist(context, 5)
         arch_id, by = (m.architecture.arch_id for m in (member, teacher))
         for file in context.run.checkpoints.glob(f"{arch_id}*"):
-            name = file.name.replace(arch_id, f"{arch_id}-distilled-by-{by}")
+            name = file.name.replace(arch_id, f"{arch_id}-distilled-0.7-4-by-{by}")
             shutil.copyfile(file, file.with_name(name))
         pool = TrainingPool(context.config, tmp_path, 1)
         with pool, FormMeasuring(context) as measuring:

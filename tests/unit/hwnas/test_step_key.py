@@ -71,3 +71,11 @@ def test_metrics_of_a_front_that_was_measured_again_change_nothing(
     member = finalist(context, 1)
     again = replace(member, metrics={}, on_front=False)
     assert step_key(context, again) == step_key(context, member)
+
+
+def test_other_variants_wanted_have_another_key(context: SearchContext) -> None:
+    member = finalist(context, 1)
+    before = step_key(context, member)
+    wanted = context.config.deployment.model_copy(update={"calibration_samples": 64})
+    context.config = context.config.model_copy(update={"deployment": wanted})
+    assert step_key(context, member) != before
