@@ -136,8 +136,9 @@ def _check_format(where: str, converted: ConvertedNetwork, manifest: BundleManif
         raise UserError(f"{where}.stages: wanted {wanted}. Got {len(converted.stages)}. {_AGAIN}")
     for stage in converted.stages:
         # a model of Core ML is a folder
-        inside = f"{stage.file}/"
-        if not any(name == stage.file or name.startswith(inside) for name in manifest.files):
+        is_folder = converted.format == "coreml"
+        inside = [name for name in manifest.files if name.startswith(f"{stage.file}/")]
+        if not (inside if is_folder else stage.file in manifest.files):
             raise UserError(f"{where}: no checksum of {stage.file}. {_AGAIN}")
 
 

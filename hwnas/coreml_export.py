@@ -95,3 +95,6 @@ def _write(stage: StageModule, package: Path) -> None:
         skip_model_load=True,
     )
     model.save(str(package))
+    # it is made of temporary files, which their owner alone may read
+    for path in (package, *package.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)

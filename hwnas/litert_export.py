@@ -90,8 +90,12 @@ def run(files: Sequence[Path], samples: NDArray[np.float32]) -> Logits:
     Args:
         files: Of the stages, float32 or int8.
         samples: Shape ``(n, C, H, W)``.
+
+    Raises:
+        UserError: If a file is no LiteRT model.
     """
-    stages = [_Stage(file.read_bytes()) for file in files]
+    with quiet_tool("ai-edge-litert"):
+        stages = [_Stage(file.read_bytes()) for file in files]
     return all_logits(lambda k, x: stages[k].run(x), len(stages), samples)
 
 

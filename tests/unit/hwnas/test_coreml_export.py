@@ -27,6 +27,7 @@ def test_every_stage_becomes_a_package_with_the_interface_of_its_onnx_graph(tmp_
     )
     assert interface(last) == ({"input": features}, {"logits": (1, CLASSES)})
     assert {path.name for path in tmp_path.iterdir()} == {"stage_0.mlpackage", "stage_1.mlpackage"}
+    assert all(file.stat().st_mode & 0o444 == 0o444 for file in tmp_path.rglob("*"))
     assert "not run" in conversion.verification
 
 

@@ -10,6 +10,7 @@ import torch
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from numpy.typing import NDArray
 
+from hwnas.errors import UserError
 from hwnas.export_formats import DEFAULT_ACCELERATOR, Conversion, NetworkToConvert
 from hwnas.litert_export import convert, run
 from search_spaces.blocks import StagedNetwork
@@ -120,3 +121,9 @@ def test_what_is_not_float32_in_the_bundle_is_converted_to_int8_alone(tmp_path: 
     (only,) = converted(separable(), tmp_path, "int8")
     assert only.precision == "int8"
     assert [f.name for f in tmp_path.iterdir()] == ["stage_0.int8.tflite"]
+
+
+def test_a_file_that_is_no_model_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "stage_0.int8.tflite").write_bytes(b"no model")
+    with pytest.raises(UserError, match=r"^ai-edge-litert: "):
+        run([tmp_path / "stage_0.int8.tflite"], samples(1))
