@@ -21,6 +21,7 @@ _KNEES = (0.03, 0.2)
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(7)
 _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 _LARGEST_EXPONENT = 20.0
+_LEAST_VARIANCE = 1e-300
 # of predictions that were evaluated, below which nothing is learned from them
 _LEAST_ERRORS = 5
 # models of what is learned err more than they say where it counts, by about so much
@@ -137,6 +138,7 @@ class LearnedObjective:
         best = float(losses.min())
         warps: list[Warp] = [TailWarp(best, part * extent) for part in _KNEES]
         warps.append(LinearWarp())
+        self._noise_std = noise_std
         fitted = [_fit(warp, features, losses, noise_std) for warp in warps]
         self.quality, self._surrogate, self._warp = max(fitted, key=lambda found: found[0])
 
@@ -158,7 +160,19 @@ class LearnedObjective:
 
     def denoised(self) -> Array:
         """Return expected losses of what was learned from without their noise, shape ``(k,)``."""
-        cleaned = self._surrogate.denoised()
+        return self._unwarped(self._surrogate.denoised())
+
+    def denoised_others(self, candidates: Candidates, losses: Array) -> Array:
+        """Return expected losses, without noise, of n that were evaluated but not learned from."""
+        mean, variance = self._surrogate.predict(candidates.features)
+        signal = variance + self._surrogate.nugget_variance
+        noise = (self._noise_std * self._warp.slopes(losses)) ** 2
+        if np.isnan(self._noise_std):
+            noise = np.full(len(losses), self._surrogate.noise_variance)
+        weight = signal / np.maximum(signal + noise, _LEAST_VARIANCE)
+        return self._unwarped(mean + weight * (self._warp.forward(losses) - mean))
+
+    def _unwarped(self, cleaned: Array) -> Array:
         return self._warp.losses(cleaned, np.zeros(len(cleaned)))[0]
 
 

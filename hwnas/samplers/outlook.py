@@ -112,9 +112,12 @@ class Outlook:
 
     def _without_noise(self) -> Array:
         losses = self._losses.copy()
+        rest = np.setdiff1d(np.arange(len(losses)), self._learned_from)
+        others = self._evaluations.candidates[rest]
         for column, model in enumerate(self._models):
             if isinstance(model, LearnedObjective) and self._noise_std[column] != 0:
                 losses[self._learned_from, column] = model.denoised()
+                losses[rest, column] = model.denoised_others(others, self._losses[rest, column])
         return losses
 
     def _reached(self) -> Array:

@@ -87,6 +87,11 @@ class Surrogate:
         """Variance of what the features do not tell, in squared units of the targets."""
         return self._nugget * self._scale**2
 
+    @property
+    def noise_variance(self) -> float:
+        """Mean variance of the noise, given or learned, in squared units of the targets."""
+        return float(self._noise.mean()) * self._scale**2
+
     def predict(self, features: Features) -> tuple[Array, Array]:
         """Return means and variances (without nugget) of candidates, each of shape ``(n,)``."""
         n = len(features[0])

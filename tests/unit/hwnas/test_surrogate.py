@@ -103,6 +103,20 @@ def test_noise_that_is_not_known_is_what_features_do_not_tell() -> None:
     assert np.all(LearnedObjective((x,), law(x) + noise, 0.0).belief(known).own > 0)
 
 
+@pytest.mark.parametrize("noise_std", [np.nan, 0.5])
+def test_what_was_not_learned_from_loses_its_luck_as_well(noise_std: float) -> None:
+    x, others = points(60), points(200, 1)
+    rng = np.random.default_rng(5)
+    model = LearnedObjective((x,), law(x) + 0.5 * rng.normal(size=60), noise_std)
+    luck = 0.5 * rng.normal(size=200)
+    asked = candidates(others, np.ones(200), np.zeros(200))
+    cleaned = model.denoised_others(asked, law(others) + luck) - law(others)
+    assert np.sqrt(np.mean(cleaned**2)) < 0.6 * np.sqrt(np.mean(luck**2))
+    # without noise an evaluation is what it says
+    exact = LearnedObjective((x,), law(x), 0.0)
+    assert exact.denoised_others(asked, law(others)) == pytest.approx(law(others), abs=1e-9)
+
+
 def test_a_point_reached_by_luck_hides_no_gain() -> None:
     x = points(40)
     accuracy = 0.5 + 0.1 * law(x) / np.ptp(law(x))
