@@ -44,7 +44,9 @@ class CompressedMember:
 
 def choose_teacher(front: ParetoFront, student: Candidate) -> Candidate | None:
     """Return the most accurate front member, by validation; none where that is the student."""
-    best = max(front.members, key=lambda c: c.metrics["validation_accuracy"].value, default=None)
+    best = max(
+        front.members, key=lambda c: c.metrics["validation_accuracy"].chosen_by, default=None
+    )
     if best is None or best.architecture == student.architecture:
         return None
     return best

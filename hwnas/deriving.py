@@ -73,6 +73,8 @@ def derive_variants(context: SearchContext, front: ParetoFront, trainers: Traini
             f"no variant could be measured on {context.target.name!r}. "
             f"Check: hwnas targets check {context.target.name}"
         )
+    luck = {c.architecture.arch_id: _luck(c) for c in front.candidates}
+    judged = [_without_luck(item, luck.get(item.variant.form.arch_id, 0.0)) for item in judged]
     result = _compared(context, judged, attempts)
     result.save(context.run.variants_json)
     return result
@@ -98,9 +100,13 @@ def _compared(
     baseline = _baseline(judged)
     variants = [_with_drop(item, baseline) for item in judged]
     feasible = np.array([all(meets(v.metrics, c) for c in context.constraints) for v in variants])
-    values = np.array([[v.metrics[o.metric].value for o in context.objectives] for v in variants])
+    values = np.array(
+        [[v.metrics[o.metric].chosen_by for o in context.objectives] for v in variants]
+    )
     on_front = np.zeros(len(variants), dtype=np.bool_)
-    kinds = [tuple(v.metrics[o.metric].provenance for o in context.objectives) for v in variants]
+    # what follows from an energy, such as battery days, is modelled even where that was measured
+    compared = (*(o.metric for o in context.objectives), "energy_j")
+    kinds = [tuple(v.metrics[name].provenance for name in compared) for v in variants]
     for kind in dict.fromkeys(kinds):
         rows = feasible & np.array([other == kind for other in kinds])
         on_front[rows] = is_non_dominated(context.scale.losses(values[rows]))
@@ -108,9 +114,27 @@ def _compared(
         replace(v, feasible=bool(f), on_front=bool(o))
         for v, f, o in zip(variants, feasible, on_front, strict=True)
     ]
-    marked.sort(key=lambda v: (not v.on_front, -v.metrics[_ACCURACY].value))
+    marked.sort(key=lambda v: (not v.on_front, -v.metrics[_ACCURACY].chosen_by))
     told = [*exit_savings(marked), *(_with_outcome(attempt, marked) for attempt in attempts)]
     return Variants(tuple(marked), baseline.variant.variant_id, tuple(told))
+
+
+def _luck(member: Candidate) -> float:
+    accuracy = member.metrics[_ACCURACY]
+    return accuracy.value - accuracy.chosen_by
+
+
+def _without_luck(item: JudgedVariant, luck: float) -> JudgedVariant:
+    """Put beside the accuracy of a training that was chosen what other seeds may come to.
+
+    A form of a lucky network shares its luck.
+    """
+    accuracy = item.variant.metrics[_ACCURACY]
+    if not accuracy.selected or not luck:
+        return item
+    expected = replace(accuracy, expected=accuracy.value - luck)
+    metrics = {**item.variant.metrics, _ACCURACY: expected}
+    return replace(item, variant=replace(item.variant, metrics=metrics))
 
 
 def _with_outcome(attempt: Attempt, variants: Sequence[Variant]) -> Attempt:
@@ -140,7 +164,7 @@ def _baseline(judged: Sequence[JudgedVariant]) -> JudgedVariant:
     forms = [(item, item.variant.form) for item in judged]
     plain = [i for i, f in forms if f.training == "plain" and f.precision == "float32"]
     static = [item for item in plain if len(item.variant.exit_shares) == 1]
-    return max(static or plain or judged, key=lambda i: i.variant.metrics[_ACCURACY].value)
+    return max(static or plain or judged, key=lambda i: i.variant.metrics[_ACCURACY].chosen_by)
 
 
 def _with_drop(item: JudgedVariant, baseline: JudgedVariant) -> Variant:

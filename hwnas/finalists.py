@@ -105,8 +105,9 @@ def _accurate_enough(context: SearchContext) -> list[Evaluated]:
     if not kept:
         kept = [max(evaluated, key=accuracy)]
         context.progress.message(
-            f"No architecture is expected to reach constraints.min_accuracy {floor:g}; of the "
-            f"best {accuracy(kept[0]):.4f} is. Train longer, or lower it."
+            f"No architecture is expected to reach constraints.min_accuracy {floor:g}: the best "
+            f"came to {accuracy(kept[0]) + kept[0].luck:.4f} once, and other seeds are expected to "
+            f"reach {accuracy(kept[0]):.4f}. Train longer, or lower it."
         )
     return kept
 

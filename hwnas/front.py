@@ -40,8 +40,8 @@ class Metric:
         boundary: What an energy includes.
         seeds: Trainings an accuracy is the mean of.
         split: Which samples an accuracy was judged on.
-        selected: True where the candidate was chosen by this very number, which makes it
-            optimistic: of many trainings the lucky ones are chosen.
+        selected: True where the candidate was chosen by the very training that this number is
+            of, which makes it optimistic: of many trainings the lucky ones are chosen.
         expected: What other trainings are expected to come to, by all that the search trained:
             candidates are chosen by it in place of the value.
         flags: Doubts about the measurements behind it, separated by commas.

@@ -53,7 +53,12 @@ def as_restored(context: SearchContext, evaluated: Evaluated) -> Evaluated:
     path = context.run.checkpoint(evaluated.architecture.arch_id).with_suffix(".json")
     if not path.exists():
         return evaluated
-    return replace(evaluated, result=json.loads(path.read_text()))
+    result = json.loads(path.read_text())
+    luck = evaluated.luck
+    if luck:
+        # what is expected of other seeds stays the same
+        luck += result["validation"]["accuracy"] - evaluated.result["validation"]["accuracy"]
+    return replace(evaluated, result=result, luck=luck)
 
 
 def _task(context: SearchContext, evaluated: Evaluated) -> TrainingTask:

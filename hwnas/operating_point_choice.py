@@ -22,10 +22,10 @@ def choose_operating_points(
 ) -> dict[str, Variant]:
     """Choose up to three members of a front of variants that cover it best.
 
-    Only members that no other one beats in both accuracy and energy: what is switched to with a
-    loss of accuracy is to save energy. Energies of several kinds do not compare: where some were
-    measured, only members with a measured one. One after the other, the member is taken that adds
-    most hypervolume to those chosen: together they have at least 63 % of what the best three have.
+    Only members `of_one_kind`, that no other one beats in both accuracy and energy: what is
+    switched to with a loss of accuracy is to save energy. One after the other, the member is
+    taken that adds most hypervolume to those chosen: together they have at least 63 % of what the
+    best three have.
 
     Args:
         front: Mutually non-dominated variants, at least one.
@@ -40,15 +40,24 @@ def choose_operating_points(
         Nemhauser, Wolsey & Fisher (1978), An analysis of approximations for maximizing
         submodular set functions, Sec. 4 (greedy choice). doi:10.1007/BF01588971
     """
-    kind = min((v.metrics[_ENERGY].provenance for v in front), key=lambda p: p != "measured")
-    front = [v for v in front if v.metrics[_ENERGY].provenance == kind]
-    worth = np.array([[-v.metrics[_ACCURACY].value, v.metrics[_ENERGY].value] for v in front])
+    front = of_one_kind(front)
+    worth = np.array([[-v.metrics[_ACCURACY].chosen_by, v.metrics[_ENERGY].value] for v in front])
     members = [v for v, kept in zip(front, is_non_dominated(worth), strict=True) if kept]
-    values = np.array([[v.metrics[o.metric].value for o in objectives] for v in members])
+    values = np.array([[v.metrics[o.metric].chosen_by for o in objectives] for v in members])
     chosen = [members[i] for i in _greedy(values, scale, len(NAMES))]
-    chosen.sort(key=lambda v: (-v.metrics[_ACCURACY].value, -v.metrics[_ENERGY].value))
+    chosen.sort(key=lambda v: (-v.metrics[_ACCURACY].chosen_by, -v.metrics[_ENERGY].value))
     names = NAMES if len(chosen) == len(NAMES) else (NAMES[0], NAMES[-1])
     return dict(zip(names, chosen, strict=False))
+
+
+def of_one_kind(front: Sequence[Variant]) -> list[Variant]:
+    """Return members whose energies compare: those with a measured one, where there are any.
+
+    Args:
+        front: At least one.
+    """
+    kind = min((v.metrics[_ENERGY].provenance for v in front), key=lambda p: p != "measured")
+    return [v for v in front if v.metrics[_ENERGY].provenance == kind]
 
 
 def _greedy(values: NDArray[np.float64], scale: ObjectiveScale, count: int) -> list[int]:

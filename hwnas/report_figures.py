@@ -180,14 +180,18 @@ def _candidates(
 ) -> go.Scatter:
     metrics = [c["metrics"] for c in candidates]
     accuracy = [m["validation_accuracy"] for m in metrics]
+    # what they are compared by; see `Metric.chosen_by`
+    compared = [a.get("expected", a["value"]) for a in accuracy]
     return go.Scatter(
         x=[scale * m[cost]["value"] for m in metrics],
-        y=[100 * a["value"] for a in accuracy],
+        y=[100 * y for y in compared],
         error_y={
             "type": "data",
             "symmetric": False,
-            "array": [100 * (a["high"] - a["value"]) for a in accuracy],
-            "arrayminus": [100 * (a["value"] - a["low"]) for a in accuracy],
+            "array": [100 * max(a["high"] - y, 0) for a, y in zip(accuracy, compared, strict=True)],
+            "arrayminus": [
+                100 * max(y - a["low"], 0) for a, y in zip(accuracy, compared, strict=True)
+            ],
             "thickness": 1,
             "width": 3,
         },
@@ -210,8 +214,7 @@ def _hover(candidate: Document) -> str:
     )
     lines = [
         candidate["arch_id"],
-        f"validation {percent(validation['value'])}"
-        f"{', chosen by it' if validation.get('selected') else ''}",
+        f"validation {percent(validation['value'])}{_chosen_by(validation)}",
         f"latency {engineering(latency['value'], 's')} ({latency['provenance']})",
         f"energy {engineering(energy['value'], 'J')} ({energy['provenance']}, "
         f"{engineering(energy['low'], 'J')} to {engineering(energy['high'], 'J')})",
@@ -220,6 +223,14 @@ def _hover(candidate: Document) -> str:
     if (test := metrics.get("accuracy")) is not None:
         lines.insert(1, f"test {percent(test['value'])} ({test['seeds']} seeds)")
     return "<br>".join(lines)
+
+
+def _chosen_by(validation: Document) -> str:
+    if not validation.get("selected"):
+        return ""
+    if "expected" not in validation:
+        return ", chosen by it"
+    return f", chosen by the {percent(validation['expected'])} expected of other seeds"
 
 
 def _line(x: Sequence[float], y: Sequence[float], name: str, dash: str) -> go.Scatter:

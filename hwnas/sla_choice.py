@@ -39,11 +39,12 @@ class SlaChoice:
 def choose_by_sla(variants: Variants, sla: Sla) -> SlaChoice:
     """Return the variant of least energy, then latency, that meets an SLA, and its reports.
 
-    Of those that meet it the ones come first that miss the fewest ``medium`` clauses. Whether
-    it is met is asked of the validation split, as the best of many by the test split would be
-    one that this split favours: the test split then says of the chosen one alone whether it
-    holds, and there is no second choice. Where none meets it, the one that misses the fewest
-    critical, then high clauses is returned.
+    Energies of several kinds do not compare: measured ones come before modelled ones. Of those
+    that meet it the ones come first that miss the fewest ``medium`` clauses. Whether it is met is
+    asked of the validation split, as the best of many by the test split would be one that this
+    split favours: the test split then says of the chosen one alone whether it holds, and there is
+    no second choice. Where none meets it, the one that misses the fewest critical, then high
+    clauses is returned.
 
     Raises:
         UserError: As `check_sla`, or if there are no variants.
@@ -53,8 +54,9 @@ def choose_by_sla(variants: Variants, sla: Sla) -> SlaChoice:
     checked = [(v, check_sla(sla, v.metrics, "validation")) for v in variants.variants]
 
     def rank(item: tuple[Variant, SlaReport]) -> tuple[float, ...]:
-        metrics = item[0].metrics
-        return (*item[1].shortfalls, metrics["energy_j"].value, metrics["latency_s"].value)
+        energy, latency = (item[0].metrics[name] for name in ("energy_j", "latency_s"))
+        is_modelled = energy.provenance != "measured"
+        return (*item[1].shortfalls, is_modelled, energy.value, latency.value)
 
     variant, chosen_by = min(checked, key=rank)
     judged = check_sla(sla, variant.metrics) if chosen_by.is_met else None

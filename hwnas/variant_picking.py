@@ -11,7 +11,7 @@ from hwnas.config import ExperimentConfig
 from hwnas.config_errors import did_you_mean
 from hwnas.errors import UserError
 from hwnas.objectives import objectives_of
-from hwnas.operating_point_choice import choose_operating_points
+from hwnas.operating_point_choice import choose_operating_points, of_one_kind
 from hwnas.pareto import ObjectiveScale, knee
 from hwnas.variants import Variant, Variants
 
@@ -56,13 +56,14 @@ def pick_points(
         )
     members = _confirmed(variants.front)
     if pick == "best":
-        return {ONLY_POINT: max(members, key=lambda v: v.metrics[_ACCURACY].value)}
+        return {ONLY_POINT: max(members, key=lambda v: v.metrics[_ACCURACY].chosen_by)}
     objectives = objectives_of(config.objectives)
     bounds = front["hypervolume"]
     scale = ObjectiveScale(objectives, tuple(bounds["ideal"]), tuple(bounds["reference"]))
     if pick is None:
         return choose_operating_points(members, objectives, scale)
-    values = np.array([[v.metrics[o.metric].value for o in objectives] for v in members])
+    members = of_one_kind(members)
+    values = np.array([[v.metrics[o.metric].chosen_by for o in objectives] for v in members])
     return {ONLY_POINT: members[knee(scale.losses(values))]}
 
 

@@ -279,3 +279,9 @@ def test_the_most_accurate_member_teaches_others_and_nobody_teaches_it(
     assert teacher.architecture == strong.architecture
     assert choose_teacher(front, strong) is None
     assert choose_teacher(ParetoFront.of((), objectives, (), scale), weak) is None
+    # one lucky training is no better teacher than several that come to nearly as much
+    accuracy = both[0].metrics["validation_accuracy"]
+    lucky = replace(accuracy, value=0.95, selected=True, expected=0.8)
+    flattered = replace(both[0], metrics={**both[0].metrics, "validation_accuracy": lucky})
+    front = ParetoFront.of((flattered, both[1]), objectives, (), scale)
+    assert choose_teacher(front, strong) is None

@@ -239,3 +239,36 @@ def test_members_that_one_lucky_training_chose_are_left_out_where_others_are(
     lucky = replace(lucky, metrics=metrics)
     assert chosen_members(front_of(context, lucky, sound), 4) == [sound]
     assert chosen_members(front_of(context, lucky), 4) == [lucky]
+
+
+def test_what_is_derived_of_a_lucky_training_is_compared_without_its_luck(
+    context: SearchContext, front: ParetoFront
+) -> None:
+    lucky, _ = front.members
+    arch_id = lucky.architecture.arch_id
+    accuracy = replace(lucky.metrics["validation_accuracy"], selected=True)
+    lucky = replace(
+        lucky,
+        metrics={
+            **lucky.metrics,
+            "validation_accuracy": replace(accuracy, expected=accuracy.value - 0.03),
+        },
+    )
+    # of a single training, as of a member that was not retrained
+    kept = {path: path.read_bytes() for path in context.run.variants.glob(f"{arch_id}-*.json")}
+    try:
+        for path, content in kept.items():
+            document = json.loads(content)
+            for stored in document["variants"]:
+                stored["variant"]["metrics"]["validation_accuracy"]["selected"] = True
+            path.write_text(json.dumps(document))
+        found = derive_variants(context, front_of(context, lucky), TRAINERS)
+    finally:
+        for path, content in kept.items():
+            path.write_bytes(content)
+    assert found.variants
+    for variant in found.variants:
+        metric = variant.metrics["validation_accuracy"]
+        assert metric.chosen_by == pytest.approx(metric.value - 0.03)
+    accuracies = [v.metrics["validation_accuracy"].chosen_by for v in found.front]
+    assert accuracies == sorted(accuracies, reverse=True)

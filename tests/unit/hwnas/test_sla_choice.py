@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from hwnas.errors import UserError
@@ -87,3 +89,13 @@ def test_a_variant_that_the_test_split_alone_favours_is_not_chosen() -> None:
 def test_no_variants_are_refused() -> None:
     with pytest.raises(UserError, match="holds no variant"):
         choose_by_sla(Variants((), ""), sla(high="recall >= 0.5"))
+
+
+def test_a_modelled_energy_is_no_reason_to_prefer_a_variant_to_a_metered_one() -> None:
+    cheap = variant("modelled", 1, 0.95)
+    modelled = replace(cheap.metrics["energy_j"], provenance="modelled")
+    cheap = replace(cheap, metrics={**cheap.metrics, "energy_j": modelled})
+    limits = sla(critical="recall >= 0.93")
+    assert picked(limits, cheap, MIDDLE) == ("middle", True)
+    # among its own kind it is chosen
+    assert picked(limits, cheap) == ("modelled", True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from hwnas.config import ExperimentConfig, parse_config
@@ -56,7 +58,7 @@ def variant(
 
 # from the ideal point, errors and logarithms of latency scaled to their range: 1, 0.33 and 1
 SLOW = variant("slow", 0.98, 0.09)
-KNEE = variant("knee", 0.96, 0.02)
+KNEE = variant("middle", 0.96, 0.02)
 FAST = variant("fast", 0.80, 0.01, precision="int8")
 ALSO = variant("fast", 0.75, 0.03, policy_index=1, on_front=False)
 FAST_PLAIN = variant("fast", 0.70, 0.05, on_front=False)
@@ -104,3 +106,10 @@ def test_an_empty_front_is_told(pick: str | None) -> None:
     nothing = Variants((ALSO,), ALSO.variant_id)
     with pytest.raises(UserError, match="no measured variant meets the limits"):
         pick_points(nothing, FRONT, config(), pick)
+
+
+def test_the_knee_is_one_of_variants_whose_energies_compare() -> None:
+    measured = {**SLOW.metrics, "energy_j": Metric(0.5, "measured")}
+    slow = replace(SLOW, metrics=measured)
+    mixed = Variants((slow, KNEE, FAST), slow.variant_id)
+    assert pick_points(mixed, FRONT, config(), "knee") == {"default": slow}
