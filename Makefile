@@ -16,20 +16,20 @@ quickstart: .venv/installed
 	rm -rf runs/quickstart/export
 	$(BIN)/hwnas export runs/quickstart
 
-test: .venv/installed-dev lint
+test: .venv/installed-$(EXTRAS) lint
 	$(BIN)/pytest -n 2 --dist loadfile -m 'not emulated and not alone'
 	$(BIN)/pytest -m alone
 
-test-emulated: .venv/installed-dev
+test-emulated: .venv/installed-$(EXTRAS)
 	$(BIN)/pytest -m emulated tests/emulated
 
-lint: .venv/installed-dev
+lint: .venv/installed-$(EXTRAS)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: .venv/installed-dev
+format: .venv/installed-$(EXTRAS)
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
@@ -47,6 +47,6 @@ clean:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
 	touch $@
 
-.venv/installed-dev: pyproject.toml | .venv/bin/python
+.venv/installed-$(EXTRAS): pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]'
 	touch $@ .venv/installed

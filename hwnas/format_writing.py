@@ -86,23 +86,35 @@ class FormatWriter:
             folder.mkdir(parents=True)
             try:
                 made = FORMATS[format_name].convert(source, folder, self._request.accelerator)
+                converted = [
+                    self._told(format_name, name, conversion, models, policies)
+                    for conversion in made
+                ]
             except UserError as error:
                 shutil.rmtree(folder)
-                self.converted.append(_failed(format_name, name, str(error)))
-                continue
-            for conversion in made:
-                converted = self._record(format_name, name, conversion)
-                run = FORMATS[format_name].runner()
-                # float32 has no answers of its own: they are those of the trained network
-                if run is not None and conversion.precision == "int8":
-                    converted = self._judged(converted, run, models, policies)
-                self.converted.append(converted)
+                converted = [_failed(format_name, name, str(error))]
+            self.converted += converted
 
     def refuse(self, name: str, reason: str) -> None:
         """Tell that a network can be converted to none of the formats, and why."""
         self.converted += [
             _failed(format_name, name, reason) for format_name in self._request.names
         ]
+
+    def _told(
+        self,
+        format_name: FormatName,
+        name: str,
+        conversion: Conversion,
+        models: Sequence[Path],
+        policies: Mapping[str, ExitPolicy],
+    ) -> ConvertedNetwork:
+        converted = self._record(format_name, name, conversion)
+        run = FORMATS[format_name].runner()
+        # float32 has no answers of its own: they are those of the trained network
+        if run is None or conversion.precision != "int8":
+            return converted
+        return self._judged(converted, run, models, policies)
 
     def _record(
         self, format_name: FormatName, name: str, conversion: Conversion

@@ -79,7 +79,8 @@ def quantize(stages: Sequence[bytes], samples: NDArray[np.float32]) -> list[byte
     quantized = []
     x: Sequence[NDArray[Any]] = [channels_last(sample[None]) for sample in samples]
     for stage in stages:
-        ranges, x = _observed(stage, x)
+        with quiet_tool("ai-edge-litert"):
+            ranges, x = _observed(stage, x)
         quantized.append(_quantized(stage, ranges))
     return quantized
 
@@ -92,11 +93,11 @@ def run(files: Sequence[Path], samples: NDArray[np.float32]) -> Logits:
         samples: Shape ``(n, C, H, W)``.
 
     Raises:
-        UserError: If a file is no LiteRT model.
+        UserError: If a file is no LiteRT model, or cannot be run.
     """
     with quiet_tool("ai-edge-litert"):
         stages = [_Stage(file.read_bytes()) for file in files]
-    return all_logits(lambda k, x: stages[k].run(x), len(stages), samples)
+        return all_logits(lambda k, x: stages[k].run(x), len(stages), samples)
 
 
 class _Stage:

@@ -182,7 +182,9 @@ class _Converter:
         self._add(node, "RESHAPE", [x, new_shape], newShape=list(flat))
 
     def _elementwise(self, node: onnx.NodeProto, kind: str) -> None:
-        if len({len(self._shapes.get(name, ())) for name in node.input}) != 1:
+        if any(name not in self._shapes for name in node.input):
+            raise self._unknown(node, "joins a tensor with a constant")
+        if len({len(self._shapes[name]) for name in node.input}) != 1:
             raise self._unknown(node, "joins tensors with different numbers of axes")
         self._add(node, kind, [self._input(node, k) for k in (0, 1)])
 

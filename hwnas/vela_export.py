@@ -116,7 +116,9 @@ def _compiled(model: bytes, file: Path, settings: Mapping[str, str]) -> dict[str
         if done.returncode != 0:
             told = (done.stderr.strip() or done.stdout.strip()).splitlines()
             raise UserError(f"Vela: {told[-1] if told else f'exit code {done.returncode}'}")
-        (summary,) = output.glob("*_summary_*.csv")
-        metrics = read_summary(summary)
+        summaries = list(output.glob("*_summary_*.csv"))
+        if len(summaries) != 1:
+            raise UserError(f"Vela: wanted one summary, got {len(summaries)}. Try another version.")
+        metrics = read_summary(summaries[0])
         file.write_bytes((output / "stage_vela.tflite").read_bytes())
     return metrics

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -144,6 +144,34 @@ def test_a_network_that_cannot_be_converted_is_told_and_leaves_no_file(
     assert not [path for path in (tmp_path / "bundle").rglob("*") if path.is_file()]
     line = "LiteRT of net: not converted: operator Erf (gelu) is not known to this conversion"
     assert described(converted, tmp_path) == line
+
+
+def test_a_network_that_is_converted_and_cannot_be_run_is_told_and_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    litert = format_writing.FORMATS["litert"]
+
+    class Unrunnable:
+        """Converts as LiteRT does, to what its interpreter refuses."""
+
+        title = "LiteRT"
+        convert = litert.convert
+        versions = litert.versions
+
+        def runner(self) -> Callable[[Sequence[Path], NDArray[np.float32]], Logits]:
+            def run(files: Sequence[Path], x: NDArray[np.float32]) -> Logits:
+                files[0].write_bytes(b"damaged")
+                return litert.runner()(files, x)  # type: ignore[misc]
+
+            return run
+
+    monkeypatch.setattr(format_writing, "FORMATS", {"litert": Unrunnable()})
+    formats = writer(tmp_path / "bundle", "litert")
+    formats.add("net", NETWORK, "float32", onnx_files(tmp_path), {})
+    (converted,) = formats.converted
+    assert (converted.failure or "").startswith("ai-edge-litert: ")
+    assert formats.logits == {}
+    assert not [path for path in (tmp_path / "bundle").rglob("*") if path.is_file()]
 
 
 def test_what_is_refused_is_told_of_every_format(tmp_path: Path) -> None:

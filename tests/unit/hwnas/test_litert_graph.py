@@ -185,7 +185,7 @@ def test_equal_graphs_give_equal_bytes() -> None:
         ),
         (
             helper.make_node("Add", ["input", "bound"], ["logits"], name="a"),
-            r"operator Add \(a\) joins",
+            r"operator Add \(a\) joins a tensor with a constant",
         ),
         (
             helper.make_node("Conv", ["input", "input"], ["logits"], name="c"),
