@@ -6,8 +6,8 @@
 One worker asks for architectures of a space of 24 dimensions with 6 choices each and tells three
 values, 8 points of exit policies and a result of 3 kB at once, as if evaluating took no time; costs
 are a table look-up here, so that they are not counted. Shown are the wall and processor time of the
-last tenth of the trials, since it is there that anything quadratic shows, and the processor time of
-opening the study again. `grpc` is a proxy in a process of its own in front of an SQLite file; a
+last tenth of the trials, since it is there that anything quadratic shows, those of all trials, and
+the processor time of opening the study again. `grpc` is a proxy in a process of its own in front of an SQLite file; a
 postgresql:// URL is used as it is, under a new study name.
 """
 
@@ -67,33 +67,50 @@ class _Space:
 
 @dataclass(frozen=True)
 class Overhead:
-    """Figures of one storage and sampler after a number of trials, in seconds."""
+    """Seconds per trial of one storage and sampler: of the last tenth of the trials, and of all.
+
+    Args:
+        storage: Its kind.
+        sampler: Its name.
+        trials: How many.
+        wall_s: Of the last tenth.
+        cpu_s: Of the last tenth.
+        mean_wall_s: Of all.
+        mean_cpu_s: Of all.
+        open_cpu_s: Of opening the study again.
+    """
 
     storage: str
     sampler: str
     trials: int
     wall_s: float
     cpu_s: float
+    mean_wall_s: float
+    mean_cpu_s: float
     open_cpu_s: float
 
 
 def measure(location: str, kind: str, sampler: str, trials: Sequence[int]) -> Iterator[Overhead]:
     """Fill one study, and stop at each number of trials to look at it."""
     name, done = f"overhead-{uuid.uuid4().hex}", 0
+    whole_wall, whole_cpu = 0.0, 0.0
     for n in sorted(trials):
         # a cold start would be counted otherwise
         study, _ = _open(location, name, sampler)
         with study:
-            _evaluate(study, done, n - n // 10)
-            wall, cpu = time.perf_counter(), time.process_time()
-            _evaluate(study, n - n // 10, n)
             counted = n // 10
+            before = _evaluate(study, done, n - counted)
+            last = _evaluate(study, n - counted, n)
+            whole_wall += before[0] + last[0]
+            whole_cpu += before[1] + last[1]
             yield Overhead(
                 kind,
                 sampler,
                 n,
-                (time.perf_counter() - wall) / counted,
-                (time.process_time() - cpu) / counted,
+                last[0] / counted,
+                last[1] / counted,
+                whole_wall / n,
+                whole_cpu / n,
                 _open(location, name, sampler)[1],
             )
         done = n
@@ -115,7 +132,9 @@ def _open(location: str, name: str, sampler: str) -> tuple[SearchStudy, float]:
     return study, time.process_time() - began
 
 
-def _evaluate(study: SearchStudy, first: int, last: int) -> None:
+def _evaluate(study: SearchStudy, first: int, last: int) -> tuple[float, float]:
+    """Return the wall and processor seconds that it took."""
+    wall, cpu = time.perf_counter(), time.process_time()
     for number in range(first, last):
         proposal = study.claim(wanted=last)
         if proposal is None:
@@ -125,6 +144,7 @@ def _evaluate(study: SearchStudy, first: int, last: int) -> None:
             (values[0] * (1 - k / 9), *(v * (1 - k / 10) for v in values[1:])) for k in range(8)
         ]
         study.complete(proposal, values, _RESULT, points=points)
+    return time.perf_counter() - wall, time.process_time() - cpu
 
 
 def _sampler(name: str) -> SamplerFactory:
@@ -202,7 +222,8 @@ def main() -> None:
     trials = [int(n) for n in args.trials.split(",")]
     found = []
     print(
-        f"{'storage':<12}{'sampler':<15}{'trials':>8}{'wall ms':>9}{'CPU ms':>8}{'open CPU s':>12}"
+        f"{'storage':<12}{'sampler':<15}{'trials':>8}{'wall ms':>9}{'CPU ms':>8}"
+        f"{'of all: wall':>14}{'CPU':>8}{'open CPU s':>12}"
     )
     with tempfile.TemporaryDirectory() as folder:
         for kind in args.storage.split(","):
@@ -219,7 +240,8 @@ def main() -> None:
 def _line(one: Overhead) -> str:
     return (
         f"{one.storage:<12}{one.sampler:<15}{one.trials:>8}{1e3 * one.wall_s:>9.1f}"
-        f"{1e3 * one.cpu_s:>8.1f}{one.open_cpu_s:>12.2f}"
+        f"{1e3 * one.cpu_s:>8.1f}{1e3 * one.mean_wall_s:>14.1f}{1e3 * one.mean_cpu_s:>8.1f}"
+        f"{one.open_cpu_s:>12.2f}"
     )
 
 
