@@ -11,6 +11,8 @@ from typing import Any
 from hwnas.front import Candidate
 from hwnas.retraining import finalist_outcomes
 from hwnas.search_context import SearchContext
+from hwnas.target_checking import show_target
+from targets import TargetSpec
 
 
 def step_key(context: SearchContext, *members: Candidate) -> str:
@@ -18,16 +20,35 @@ def step_key(context: SearchContext, *members: Candidate) -> str:
 
     Of each member: which network is deployed and what its exits may cost, and outcomes and
     weights of every training. A longer search, resumed, may change them, and what variants are
-    wanted. Other settings, data and target are the same as long as a run lasts.
+    wanted. The descriptions of the target and of the one that runs quantized models may have
+    been edited: what models their energies, the clocks of a sweep. Other settings and data are
+    the same as long as a run lasts.
 
     Args:
         context: The search.
         members: That something is derived of, such as a student and its teacher.
+
+    Raises:
+        UserError: If there is no such target for quantized models, or its file is wrong.
     """
     wanted = context.config.deployment.model_dump(mode="json")
     states = [_state(context, member) for member in members]
-    document = json.dumps([wanted, states], sort_keys=True)
+    document = json.dumps([wanted, _devices(context), states], sort_keys=True)
     return hashlib.sha256(document.encode()).hexdigest()
+
+
+def _devices(context: SearchContext) -> list[dict[str, Any]]:
+    own = context.target.spec
+    name = own.quantized_target
+    if name is None or not context.config.deployment.int8:
+        return [_device(own)]
+    return [_device(own), _device(own if name == own.name else show_target(name))]
+
+
+def _device(spec: TargetSpec) -> dict[str, Any]:
+    # no paths: seen from another folder, the same files are the same device
+    left_out = {"description", "quantized_target", "recording"}
+    return spec.model_dump(mode="json", exclude=left_out)
 
 
 def _state(context: SearchContext, member: Candidate) -> dict[str, Any]:

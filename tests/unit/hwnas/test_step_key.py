@@ -6,22 +6,34 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import pytest
+import yaml
 
 from hwnas.front import Candidate
 from hwnas.retraining import finalist_seeds
 from hwnas.search_context import SearchContext
 from hwnas.step_key import step_key
-from targets import Target
+from hwnas.target_checking import open_target
+from targets.spec import BOARDS
 from tests.unit.hwnas.untrained_search import finalist, random_dataset, untrained_search
 
 
 @pytest.fixture
 def context(tmp_path: Path) -> SearchContext:
     # nothing here is measured
-    return untrained_search(tmp_path / "run", cast(Target, None), random_dataset())
+    describe(tmp_path / "int8.yaml", name="board-int8", quantized_target="board-int8")
+    board = describe(tmp_path / "board.yaml", name="board", quantized_target="int8.yaml")
+    target = open_target(str(board), tmp_path / "cache")
+    return untrained_search(tmp_path / "run", target, random_dataset())
+
+
+def describe(path: Path, **changes: Any) -> Path:
+    """Write the description of this computer, but for some keys."""
+    known = path if path.exists() else BOARDS / "host-onnxruntime.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(known.read_text()) | changes))
+    return path
 
 
 def other_weights(context: SearchContext, member: Candidate) -> Candidate:
@@ -79,3 +91,59 @@ def test_other_variants_wanted_have_another_key(context: SearchContext) -> None:
     wanted = context.config.deployment.model_copy(update={"calibration_samples": 64})
     context.config = context.config.model_copy(update={"deployment": wanted})
     assert step_key(context, member) != before
+
+
+FITTED = {
+    "static_power_w": 3.0,
+    "energy_per_mac_j": 1e-11,
+    "energy_per_byte_j": 1e-11,
+    "relative_uncertainty": 0.1,
+    "source": "fitted to a meter",
+}
+SLOW = [{"name": "slow", "clock_khz": 600_000}]
+
+
+@pytest.mark.parametrize(
+    ("file", "changes"),
+    [
+        ("board.yaml", {"energy_model": FITTED}),
+        ("board.yaml", {"operating_points": SLOW}),
+        ("board.yaml", {"quantized_target": "host-onnxruntime"}),
+        ("int8.yaml", {"energy_model": FITTED}),
+        ("int8.yaml", {"operating_points": SLOW}),
+        ("int8.yaml", {"threads": 2}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else next(iter(value)),
+)
+def test_a_target_whose_file_was_edited_has_another_key(
+    file: str, changes: dict[str, Any], context: SearchContext, tmp_path: Path
+) -> None:
+    member = finalist(context, 1)
+    before = step_key(context, member)
+    describe(tmp_path / file, **changes)
+    context.target = open_target(str(tmp_path / "board.yaml"), tmp_path / "cache")
+    assert step_key(context, member) != before
+
+
+def test_where_the_files_lie_and_what_they_say_to_people_changes_nothing(
+    context: SearchContext, tmp_path: Path
+) -> None:
+    member = finalist(context, 1)
+    before = step_key(context, member)
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for name in ("board.yaml", "int8.yaml"):
+        describe(tmp_path / name, description="On the shelf").rename(moved / name)
+    context.target = open_target(str(moved / "board.yaml"), tmp_path / "cache")
+    assert step_key(context, member) == before
+
+
+def test_who_runs_quantized_models_matters_to_those_who_want_them_alone(
+    context: SearchContext, tmp_path: Path
+) -> None:
+    wanted = context.config.deployment.model_copy(update={"int8": False})
+    context.config = context.config.model_copy(update={"deployment": wanted})
+    member = finalist(context, 1)
+    before = step_key(context, member)
+    (tmp_path / "int8.yaml").unlink()
+    assert step_key(context, member) == before
