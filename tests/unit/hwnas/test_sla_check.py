@@ -12,7 +12,7 @@ from hwnas.errors import UserError
 from hwnas.front import Metric
 from hwnas.product_config import ProductConfig
 from hwnas.sla import TIERS, Clause, Sla, Tier
-from hwnas.sla_check import SlaReport, check_sla
+from hwnas.sla_check import SlaReport, Split, check_sla
 
 METRICS = {
     "recall": Metric(0.96, "measured", 0.951, 0.968),
@@ -107,9 +107,27 @@ def test_a_class_that_does_not_exist_is_the_users_mistake() -> None:
     with pytest.raises(UserError) as caught:
         check_sla(sla(high="recall(yess) >= 0.9"), METRICS)
     assert str(caught.value) == (
-        "sla.yaml: high: recall(yess) >= 0.9: no class of this name. Did you mean 'yes'? "
-        "Classes: yes, no."
+        "sla.yaml: high: recall(yess) >= 0.9: no sample of a class of this name. "
+        "Did you mean 'yes'? Classes: yes, no."
     )
+
+
+@pytest.mark.parametrize(
+    ("split", "key"), [("validation", "recall(glass)"), ("test", "validation_recall(glass)")]
+)
+def test_a_class_that_a_split_has_no_sample_of_is_a_failed_clause(split: Split, key: str) -> None:
+    """As glass of few samples may be, split by its recordings."""
+    metrics = {
+        "recall(yes)": Metric(0.95, "measured", 0.94, 0.96, split="test"),
+        "validation_recall(yes)": Metric(0.95, "measured", 0.94, 0.96, split="validation"),
+        key: Metric(1.0, "measured", 0.95, 1.0, split="validation" if "_" in key else "test"),
+    }
+    limits = sla(high="recall(glass) >= 0.9,recall(yes) >= 0.9")
+    glass, yes = check_sla(limits, metrics, split).results
+    assert (glass.verdict, glass.metric, yes.verdict) == ("fail", None, "pass")
+    assert glass.note == f"no sample of it in the {split} split"
+    with pytest.raises(UserError, match=r"Did you mean 'glass'\? Classes: yes, glass\."):
+        check_sla(sla(high="recall(glas) >= 0.9"), metrics, split)
 
 
 def test_a_product_of_the_sla_gives_battery_days_that_are_projected() -> None:
