@@ -69,6 +69,8 @@ def quantized_networks(
         if settings.fine_tune_epochs and (tuned := _fine_tuned(context, trained)) is not None:
             tried.append(_quantized(context, tuned, _calibrated(context, tuned), before))
             lines.append(f"after training for int8 {_points(tried[-1])}")
+        elif settings.fine_tune_epochs:
+            lines.append("training for int8 diverged")
     within = [q for q in tried if q.accuracy_drop <= settings.max_int8_drop]
     return within or tried, lines
 

@@ -152,3 +152,14 @@ def test_networks_trained_for_int8_come_from_those_that_were_chosen(tmp_path: Pa
     before, after = plain.trained.networks[0], tuned.trained.networks[0]
     weights = after.state_dict()
     assert any(not torch.equal(weights[name], v) for name, v in before.state_dict().items())
+
+
+def test_a_training_for_int8_that_diverges_is_told(tmp_path: Path) -> None:
+    data = at_the_boundary(labelled())
+    context = search(tmp_path, data, max_int8_drop=0.0, fine_tune_epochs=1)
+    # the first step leads to weights that no float32 holds
+    training = context.config.training.model_copy(update={"learning_rate": 1e41})
+    context.config = context.config.model_copy(update={"training": training})
+    (found,), lines = quantized_networks(context, trained(sound()))
+    assert found.trained.training == "plain"
+    assert lines[-1] == "training for int8 diverged"
