@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hwnas.config import ExperimentConfig, load_config
+from hwnas.config import load_config
 from hwnas.datasets import Dataset, load_dataset
 from hwnas.errors import UserError
 from hwnas.progress import ProgressReporter, SilentProgress
@@ -67,11 +67,18 @@ def search(
     if config.deployment.int8:
         check_quantized_target(target.spec)
     run = RunFolder(runs / config.name)
-    _open_run(run, config, limits, base_dir, dataset, target, resume)
+    resolved = config.model_dump(mode="json")
+    if resume:
+        manifest = _resumed(run, resolved, dataset, target)
+    else:
+        manifest = _begun(resolved, limits, base_dir, dataset, target)
+        run.create(manifest)
     # they take seconds to import: what is wrong so far is said at once
     from hwnas.search_stages import run_stages
 
     with run.lock(), target:
+        if resume:  # not before: the settings of a search that another process runs stay
+            run.write_json(run.manifest_json, manifest)
         run_stages(
             SearchContext(
                 config, base_dir, run, dataset, space, target, progress or SilentProgress()
@@ -83,29 +90,30 @@ def search(
     return run
 
 
-def _open_run(
-    run: RunFolder,
-    config: ExperimentConfig,
-    sla: Sla | None,
-    base_dir: Path,
-    dataset: Dataset,
-    target: Target,
-    resume: bool,
-) -> None:
-    resolved = config.model_dump(mode="json")
-    if not resume:
-        run.create(
-            {
-                "schema_version": SCHEMA_VERSION,
-                "config": resolved,
-                "sla": sla.to_dict() if sla is not None else None,
-                "base_dir": str(base_dir),
-                "dataset_fingerprint": dataset.fingerprint,
-                "target_fingerprint": target.fingerprint,
-                "environment": environment(),
-            }
-        )
-        return
+def _begun(
+    resolved: dict[str, Any], sla: Sla | None, base_dir: Path, dataset: Dataset, target: Target
+) -> dict[str, Any]:
+    """Return the manifest of a new run."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "config": resolved,
+        "sla": sla.to_dict() if sla is not None else None,
+        "base_dir": str(base_dir),
+        "dataset_fingerprint": dataset.fingerprint,
+        "target_fingerprint": target.fingerprint,
+        "environment": environment(),
+    }
+
+
+def _resumed(
+    run: RunFolder, resolved: dict[str, Any], dataset: Dataset, target: Target
+) -> dict[str, Any]:
+    """Return the manifest of a run that is continued.
+
+    Raises:
+        UserError: If there is no run, or its data, its target or a setting has changed that must
+            not.
+    """
     manifest = run.manifest()
     if manifest["dataset_fingerprint"] != dataset.fingerprint:
         raise UserError(f"{run.path}: the data set has changed since this run began.")
@@ -117,7 +125,7 @@ def _open_run(
             f"{run.path}: cannot resume with another {changed}. "
             "Restore it, or choose another name with --set name=NAME."
         )
-    run.write_json(run.manifest_json, {**manifest, "config": resolved})
+    return {**manifest, "config": resolved}
 
 
 def _first_difference(old: Any, new: Any, path: str = "") -> str | None:
