@@ -64,7 +64,7 @@ def derive_variants(context: SearchContext, front: ParetoFront, trainers: Traini
         ]
         context.progress.phase("Deriving variants", len(steps))
         for path, step in steps:
-            found, tried = _once(path, step, judge)
+            found, tried = _once(path, step, judge, context.run.variants_json)
             judged += found
             attempts += tried
             context.progress.advance(path.stem)
@@ -180,13 +180,18 @@ def _with_drop(item: JudgedVariant, baseline: JudgedVariant) -> Variant:
     return replace(variant, metrics={**variant.metrics, **drops})
 
 
-def _once(path: Path, step: Step, judge: FormJudge) -> tuple[list[JudgedVariant], list[Attempt]]:
+def _once(
+    path: Path, step: Step, judge: FormJudge, variants_json: Path
+) -> tuple[list[JudgedVariant], list[Attempt]]:
     """Take a step, or return what it brought before of the same networks.
 
     What failed is tried again next time.
     """
     if path.exists() and (kept := _read(path, step.key)) is not None:
         return kept
+    # the step writes ONNX files anew that they name
+    for stale in (variants_json, path):
+        stale.unlink(missing_ok=True)
     found = step.take()
     judged = [variant for form in found.forms for variant in judge.judge(form)]
     data = {
@@ -203,7 +208,7 @@ def _read(path: Path, key: str) -> tuple[list[JudgedVariant], list[Attempt]] | N
     """Return what a step brought; none where what it depends on has changed since."""
     try:
         data = json.loads(path.read_bytes())
-        if data["key"] != key:
+        if data.get("key") != key:  # none in a run of before there were keys
             return None
         return (
             [JudgedVariant.from_dict(v) for v in data["variants"]],

@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -18,6 +19,7 @@ from hwnas.bits import unpack_bits
 from hwnas.candidate_training import load_network
 from hwnas.deriving import chosen_members, derive_variants
 from hwnas.errors import UserError
+from hwnas.form_judging import FormJudge, JudgedVariant, MeasuredForm
 from hwnas.front import Candidate, Metric, ParetoFront
 from hwnas.search_context import SearchContext
 from hwnas.target_checking import open_target
@@ -226,6 +228,60 @@ def test_a_damaged_result_is_told_in_one_line(
             derive_variants(context, front, TRAINERS)
     finally:
         path.write_bytes(content)
+
+
+def test_a_result_of_before_there_were_keys_is_derived_again(
+    context: SearchContext, front: ParetoFront, variants: Variants
+) -> None:
+    path = next(context.run.variants.glob("*-float32.json"))
+    content = path.read_bytes()
+    document = json.loads(content)
+    try:
+        path.write_text(json.dumps({k: v for k, v in document.items() if k != "key"}))
+        derive_variants(context, front, TRAINERS)
+        assert json.loads(path.read_bytes())["key"] == document["key"]
+    finally:
+        path.write_bytes(content)
+
+
+def test_a_step_that_dies_midway_leaves_no_result_that_names_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def networks() -> dict[str, bytes]:
+        return {p.name: p.read_bytes() for p in context.run.variants.glob("*.onnx")}
+
+    def derive(calibration_samples: int) -> None:
+        wanted = {"calibration_samples": calibration_samples}
+        deployment = context.config.deployment.model_copy(update=wanted)
+        context.config = context.config.model_copy(update={"deployment": deployment})
+        derive_variants(context, front_of(context, finalist(context, 1)), TRAINERS)
+
+    def interrupted(self: FormJudge, form: MeasuredForm) -> list[JudgedVariant]:
+        if form.form.precision == "int8":
+            raise KeyboardInterrupt
+        return judge(self, form)
+
+    judge = FormJudge.judge
+    with open_target("host-onnxruntime", tmp_path / "cache") as target:
+        context = untrained_search(
+            tmp_path / "run", target, random_dataset(), accuracy_drops=[0.0], max_int8_drop=0.99
+        )
+        derive(calibration_samples=16)
+        before = networks()
+        with monkeypatch.context() as patch:
+            patch.setattr(FormJudge, "judge", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                derive(calibration_samples=2)
+        after = networks()
+        replaced = {name for name in before if after[name] != before[name]}
+        assert replaced
+        results = [p for p in context.run.path.rglob("*.json") if p.parent.name != "checkpoints"]
+        assert results  # of what was finished
+        assert not [(p, n) for p in results for n in replaced if n in p.read_text()]
+        assert not context.run.variants_json.exists()
+        # nor do the settings of before find what is no longer theirs
+        derive(calibration_samples=16)
+        assert networks() == before
 
 
 def test_members_that_one_lucky_training_chose_are_left_out_where_others_are(
