@@ -7,8 +7,8 @@ One worker asks for architectures of a space of 24 dimensions with 6 choices eac
 values, 8 points of exit policies and a result of 3 kB at once, as if evaluating took no time; costs
 are a table look-up here, so that they are not counted. Shown are the wall and processor time of the
 last tenth of the trials, since it is there that anything quadratic shows, those of all trials, and
-the processor time of opening the study again. `grpc` is a proxy in a process of its own in front of an SQLite file; a
-postgresql:// URL is used as it is, under a new study name.
+the processor time of opening the study again. `grpc` is a proxy in a process of its own in front of
+an SQLite file; a postgresql:// URL is used as it is, under a new study name.
 """
 
 from __future__ import annotations
