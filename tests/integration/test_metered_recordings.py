@@ -108,7 +108,12 @@ def record(source: Path, destination: Path, is_metered: Callable[[int], bool]) -
 def replay_beside(folder: Path) -> Path:
     """Describe a replay of the folder's ``recording.jsonl`` that has a power meter."""
     board = yaml.safe_load((BOARDS / "host-onnxruntime.yaml").read_text())
-    board |= {"name": "replay", "backend": "replay", "recording": "recording.jsonl"}
+    board |= {
+        "name": "replay",
+        "backend": "replay",
+        "recording": "recording.jsonl",
+        "quantized_target": "replay",
+    }
     board["meters"] = [{"kind": "rapl"}]
     path = folder / "replay.yaml"
     path.write_text(yaml.safe_dump(board))

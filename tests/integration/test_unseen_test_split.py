@@ -64,7 +64,11 @@ def test_other_labels_of_the_test_split_change_no_choice(tiny: TinySearch, tmp_p
     board = yaml.safe_load((BOARDS / "host-onnxruntime.yaml").read_text())
     replay = tmp_path / "replay.yaml"
     replay.write_text(
-        yaml.safe_dump(board | {"name": "replay", "backend": "replay", "recording": str(recording)})
+        yaml.safe_dump(
+            board
+            | {"name": "replay", "backend": "replay", "recording": str(recording)}
+            | {"quantized_target": "replay"}
+        )
     )
     wrong = search("wrong", dataset(tmp_path / "wrong.npz", scrambled=True), str(replay))
     assert chosen(wrong.front()) == chosen(right.front())
