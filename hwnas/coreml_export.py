@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hwnas.bundle import FEATURES, INPUT, LOGITS
 from hwnas.errors import UserError
 from hwnas.export_formats import Accelerator, Conversion, NetworkToConvert, StageConversion
 from hwnas.foreign_tools import quiet_tool
@@ -12,7 +13,6 @@ from hwnas.foreign_tools import quiet_tool
 if TYPE_CHECKING:
     from hwnas.stage_modules import StageModule
 
-_INPUT, _LOGITS, _FEATURES = "input", "logits", "features"
 _SETTINGS = {"type": "ML program", "precision": "float32", "runs on": "iOS 15, macOS 12 or newer"}
 _VERIFICATION = "read back, not run: that takes macOS"
 
@@ -30,10 +30,8 @@ def convert(network: NetworkToConvert, folder: Path, accelerator: Accelerator) -
     """
     from hwnas.stage_modules import stage_modules
 
-    if network.precision != "float32":
-        raise UserError(f"the bundle has it in {network.precision}; only float32 is converted")
     stages = []
-    for index, stage in enumerate(stage_modules(network.network, network.input_shape)):
+    for index, stage in enumerate(stage_modules(network)):
         package = folder / f"stage_{index}.mlpackage"
         with quiet_tool("coremltools"):
             _write(stage, package)
@@ -72,9 +70,9 @@ def _shapes(features: Any) -> Interface:
 def _wanted(stage: StageModule) -> tuple[Interface, Interface]:
     outputs = stage(stage.example)
     values = (outputs,) if stage.is_last else outputs
-    names = (_LOGITS, _FEATURES)[: len(values)]
+    names = (LOGITS, FEATURES)[: len(values)]
     return (
-        {_INPUT: tuple(stage.example.shape)},
+        {INPUT: tuple(stage.example.shape)},
         {name: tuple(value.shape) for name, value in zip(names, values, strict=True)},
     )
 

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from hwnas.bundle_checks import all_logits
 from hwnas.bundle_samples import Logits
-from hwnas.errors import UserError
 from hwnas.export_formats import Accelerator, Conversion, NetworkToConvert, StageConversion
 from hwnas.foreign_tools import quiet_tool
 
@@ -27,10 +26,8 @@ def convert(network: NetworkToConvert, folder: Path, accelerator: Accelerator) -
     """
     from hwnas.stage_modules import stage_modules
 
-    if network.precision != "float32":
-        raise UserError(f"the bundle has it in {network.precision}; only float32 is converted")
     stages = []
-    for index, module in enumerate(stage_modules(network.network, network.input_shape)):
+    for index, module in enumerate(stage_modules(network)):
         file = folder / f"stage_{index}.pte"
         with quiet_tool("executorch"):
             import torch

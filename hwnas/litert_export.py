@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from hwnas.bundle import FEATURES, INPUT, LOGITS
 from hwnas.bundle_checks import all_logits
 from hwnas.bundle_samples import Logits
 from hwnas.export_formats import Accelerator, Conversion, NetworkToConvert, StageConversion
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 Ranges: TypeAlias = dict[str, tuple[float, float]]
 
-_INPUT, _LOGITS, _FEATURES = "input", "logits", "features"
 _LAYOUT = {"layout": "channels last"}
 _VERIFICATION = "run by ai-edge-litert without delegates, on this computer"
 
@@ -105,13 +105,13 @@ class _Stage:
 
     def __init__(self, content: bytes) -> None:
         self._run = _interpreter(content).get_signature_runner(SIGNATURE)
-        self._input = self._run.get_input_details()[_INPUT]
+        self._input = self._run.get_input_details()[INPUT]
         details = self._run.get_output_details()
-        self._outputs = {name: details[name] for name in (_LOGITS, _FEATURES) if name in details}
+        self._outputs = {name: details[name] for name in (LOGITS, FEATURES) if name in details}
 
     def run(self, x: NDArray[np.float32]) -> Logits:
         """Return the outputs, logits first."""
-        values = self._run(**{_INPUT: _rounded(channels_last(x), self._input)})
+        values = self._run(**{INPUT: _rounded(channels_last(x), self._input)})
         return tuple(
             channels_first(_float(values[name], details)) for name, details in self._outputs.items()
         )

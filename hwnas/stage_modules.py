@@ -8,8 +8,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from search_spaces import Shape
-from search_spaces.blocks import NetworkStage, StagedNetwork
+from hwnas.errors import UserError
+from hwnas.export_formats import NetworkToConvert
+from search_spaces.blocks import NetworkStage
 
 
 class StageModule(nn.Module):
@@ -33,17 +34,21 @@ class StageModule(nn.Module):
         return cast(Tensor, logits) if self.is_last else (logits, features)
 
 
-def stage_modules(network: StagedNetwork, input_shape: Shape) -> list[StageModule]:
-    """Return copies of a network's stages, ready for inference.
+def stage_modules(network: NetworkToConvert) -> list[StageModule]:
+    """Return copies of a network's stages, ready for inference in float32.
 
     Args:
         network: The network, which is left as it is.
-        input_shape: ``(C, H, W)``.
+
+    Raises:
+        UserError: If it is not a float32 one in the bundle.
     """
-    deployed = copy.deepcopy(network).eval()
+    if network.precision != "float32":
+        raise UserError(f"the bundle has it in {network.precision}; only float32 is converted")
+    deployed = copy.deepcopy(network.network).eval()
     deployed.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     deployed.requires_grad_(False)
-    x = torch.zeros(1, *input_shape)
+    x = torch.zeros(1, *network.input_shape)
     modules = []
     for index, stage in enumerate(deployed.stages):
         staged = cast(NetworkStage, stage)
