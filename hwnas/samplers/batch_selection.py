@@ -18,8 +18,8 @@ Array = NDArray[np.float64]
 _EXPLORED = 2
 # in which a batch is chosen at most: each one takes long
 _TURNS = 32
-# of the largest variance: copies of one candidate have a singular covariance
-_JITTER = 1e-9
+# of the largest variance before anything was chosen: below it is only what rounding leaves
+_NEGLIGIBLE = 1e-9
 
 
 def improvable(front: Array) -> ImprovableRegion:
@@ -68,6 +68,7 @@ def greedy_batch(
     """
     beliefs = [model.belief(candidates) for model in models]
     covariances = [model.covariance(candidates) for model in models]
+    negligible = [_NEGLIGIBLE * float((b.shared + b.own).max()) for b in beliefs]
     free = np.ones(len(candidates), dtype=np.bool_)
     chosen: list[int] = []
     n = min(n, len(candidates))
@@ -83,22 +84,26 @@ def greedy_batch(
         free[best] = False
         chosen += best.tolist()
         beliefs = [
-            _believing(belief, covariance, best)
-            for belief, covariance in zip(beliefs, covariances, strict=True)
+            _believing(belief, covariance, best, least)
+            for belief, covariance, least in zip(beliefs, covariances, negligible, strict=True)
         ]
     return chosen
 
 
-def _believing(belief: Belief, covariance: Array, awaited: NDArray[np.intp]) -> Belief:
-    """Return beliefs that await results of some candidates; changes the covariance, too."""
+def _believing(
+    belief: Belief, covariance: Array, awaited: NDArray[np.intp], negligible: float
+) -> Belief:
+    """Return beliefs that await results of some candidates; changes the covariance, too.
+
+    Copies of one candidate, and those whose neighbours were chosen before, have a singular
+    covariance, up to rounding: only directions of more than negligible variance tell something.
+    """
     joint = covariance[np.ix_(awaited, awaited)] + np.diag(belief.own[awaited])
-    largest = float(np.diag(joint).max())
-    if largest <= 0:
+    variances, directions = np.linalg.eigh(joint)
+    telling = variances > negligible
+    if not telling.any():
         return belief
-    joint[np.diag_indices_from(joint)] += _JITTER * largest
-    with_awaited = covariance[:, awaited].copy()
-    gain = np.linalg.solve(joint, with_awaited.T)
-    covariance -= with_awaited @ gain
-    explained = np.einsum("ij,ji->i", with_awaited, gain)
-    shared = np.maximum(belief.shared - explained, 0.0)
+    told = covariance[:, awaited] @ (directions[:, telling] / np.sqrt(variances[telling]))
+    covariance -= told @ told.T
+    shared = np.maximum(belief.shared - np.einsum("ij,ij->i", told, told), 0.0)
     return replace(belief, shared=shared)

@@ -220,7 +220,30 @@ def test_awaiting_a_result_in_the_batch_is_believing_it_in_the_model() -> None:
     own = np.full(20, surrogate.nugget_variance)
     awaited = np.array([3, 7])
     covariance = surrogate.covariance((asked,))
-    found = _believing(Belief(mean, variance, own, LinearWarp()), covariance, awaited)
+    found = _believing(Belief(mean, variance, own, LinearWarp()), covariance, awaited, 0.0)
     _, expected = surrogate.believing((asked[awaited],)).predict((asked,))
     # the same conditioning by another way; variances are of the order of 0.01
     assert found.shared == pytest.approx(expected, abs=1e-6)
+
+
+def test_awaiting_copies_of_a_candidate_tells_what_awaiting_one_tells() -> None:
+    x, asked = points(15), np.repeat(points(20, 2), 3, axis=0)
+    surrogate = Surrogate((x,), law(x), np.zeros(15))
+    mean, variance = surrogate.predict((asked,))
+    belief = Belief(mean, variance, np.zeros(60), LinearWarp())
+    covariance = surrogate.covariance((asked,))
+    once, copies = covariance.copy(), covariance.copy()
+    one = _believing(belief, once, np.array([6]), 1e-9 * variance.max())
+    three = _believing(belief, copies, np.array([6, 7, 8]), 1e-9 * variance.max())
+    # a direction is left out below 1e-9 of the largest variance, and what it tells with it
+    assert three.shared == pytest.approx(one.shared, abs=1e-6 * variance.max())
+    again = _believing(three, copies, np.array([6, 7, 8]), 1e-9 * variance.max())
+    assert again.shared.tolist() == three.shared.tolist()
+
+
+def test_what_rounding_leaves_of_a_covariance_tells_nothing() -> None:
+    left = 1e-12 * np.random.default_rng(0).normal(size=(20, 20))
+    left[:3] = left[:, :3] = 0.0
+    belief = Belief(np.zeros(20), np.full(20, 1e-13), np.zeros(20), LinearWarp())
+    found = _believing(belief, left, np.arange(10), 1e-9)
+    assert found.shared.tolist() == belief.shared.tolist()
