@@ -20,6 +20,8 @@ _KERNELS = 1 + len(_LENGTH_SCALES)
 _MOST_FOR_VARIANCES = 200
 # of the variance of the targets: few of them may seem to have no noise by chance
 _LEAST_NOISE = 3e-3
+# of the variance of the targets: copies that are awaited have no singular covariance by it
+_BELIEVED_NOISE = 1e-6
 # of the variance of the targets: kernels that explain less are left out
 _VANISHED = 1e-5
 # numbers of a kernel that are held at once: they stay in the processor's cache
@@ -116,7 +118,12 @@ class Surrogate:
         return np.asarray(self._scale**2 * joint)
 
     def believing(self, features: Features) -> Surrogate:
-        """Return the process that has seen its own means at candidates: only less unsure."""
+        """Return the process that has seen its own means at candidates: only less unsure.
+
+        They are taken to have next to no noise: where an evaluation is noisy that spreads
+        candidates that are awaited together more than what they will tell warrants, and fronts
+        of noisy tables are a little better for it.
+        """
         believed = copy(self)
         mean, _ = self.predict(features)
         points = self._standardized(features)
@@ -124,7 +131,7 @@ class Surrogate:
             np.concatenate([old, new]) for old, new in zip(self._points, points, strict=True)
         ]
         believed._targets = np.concatenate([self._targets, (mean - self._mean) / self._scale])
-        believed._noise = np.concatenate([self._noise, np.zeros(len(mean))])
+        believed._noise = np.concatenate([self._noise, np.full(len(mean), _BELIEVED_NOISE)])
         believed._condition()
         return believed
 
