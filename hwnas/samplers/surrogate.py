@@ -120,9 +120,9 @@ class Surrogate:
     def believing(self, features: Features) -> Surrogate:
         """Return the process that has seen its own means at candidates: only less unsure.
 
-        They are taken to have next to no noise: where an evaluation is noisy that spreads
-        candidates that are awaited together more than what they will tell warrants, and fronts
-        of noisy tables are a little better for it.
+        They are taken to have next to no noise. An evaluation that is noisy will tell less than
+        that; counting on it spreads what is awaited together, and searches of noisy tables are as
+        good with it as without.
         """
         believed = copy(self)
         mean, _ = self.predict(features)
