@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 from hwnas.candidate_energy import system_metrics
 from hwnas.config_errors import did_you_mean
 from hwnas.errors import UserError
 from hwnas.front import VALIDATION, Metric
+from hwnas.product_config import ProductConfig
 from hwnas.sla import TIERS, Clause, Sla, Tier
+from hwnas.sla_metrics import SLA_METRICS
 
 Split: TypeAlias = Literal["validation", "test"]
 """Whose samples accuracies, recalls and drops are judged on."""
@@ -24,6 +26,8 @@ _ENOUGH: dict[Tier, tuple[Verdict, ...]] = {
     "high": ("pass", "projected"),
     "medium": ("pass", "projected"),
 }
+_OF_PRODUCT = {metric.key for metric in SLA_METRICS.values() if metric.needs is not None}
+_WHOLE_PATH = ("latency_s", "worst_latency_s", "sustained_latency_s")
 
 
 @dataclass(frozen=True)
@@ -112,18 +116,44 @@ def check_sla(sla: Sla, metrics: Mapping[str, Metric], split: Split = "test") ->
     classes = _classes(metrics)
     if split == "validation":
         metrics = _on_validation(metrics)
+    too_slow = ""
     if sla.product is not None:
-        metrics = {**metrics, **system_metrics(metrics, sla.product)}
-    return SlaReport(
-        tuple(
-            _judge(tier, clause, metrics)
-            if clause.key in metrics
-            else _not_known(tier, clause, classes, split, sla.source)
-            for tier, clauses in sla.tiers.items()
-            for clause in clauses
-        ),
-        split,
-    )
+        metrics = _in_product(metrics, sla.product)
+        too_slow = _too_slow(metrics, sla.product)
+    results = [
+        _judge(tier, clause, metrics)
+        if clause.key in metrics
+        else _not_known(tier, clause, classes, split, sla.source)
+        for tier, clauses in sla.tiers.items()
+        for clause in clauses
+    ]
+    if too_slow:
+        results = [
+            replace(r, verdict="fail", note=too_slow) if r.clause.metric.needs else r
+            for r in results
+        ]
+    return SlaReport(tuple(results), split)
+
+
+def _in_product(metrics: Mapping[str, Metric], product: ProductConfig) -> dict[str, Metric]:
+    """Return metrics with the costs of this product alone, none of the experiment's."""
+    own = {
+        name: metric
+        for name, metric in metrics.items()
+        if metric.boundary != "system" and name not in _OF_PRODUCT
+    }
+    return own | system_metrics(metrics, product)
+
+
+def _too_slow(metrics: Mapping[str, Metric], product: ProductConfig) -> str:
+    """Return why a device falls behind the product's inferences; empty where it does not.
+
+    The costs of a product are those of inferences that end before the next begins.
+    """
+    longest_s = max(metrics[name].upper_bound for name in _WHOLE_PATH if name in metrics)
+    if longest_s <= product.interval_s:
+        return ""
+    return f"an inference takes up to {longest_s:.4g} s, its interval is {product.interval_s:g} s"
 
 
 def _on_validation(metrics: Mapping[str, Metric]) -> dict[str, Metric]:

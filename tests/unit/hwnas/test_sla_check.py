@@ -148,6 +148,39 @@ def test_a_product_of_the_sla_gives_battery_days_that_are_projected() -> None:
     assert (eight.verdict, nine.verdict) == ("projected", "fail")
 
 
+def test_a_product_of_the_sla_leaves_no_figure_of_the_experiments_product() -> None:
+    """Else an SLA without a battery would be judged by the battery of another product."""
+    of_another = {
+        "battery_days": Metric(900.0, "modelled", 800.0, 999.0, boundary="system"),
+        "co2e_g_per_million": Metric(1.0, "modelled", boundary="system"),
+        "cost_per_million": Metric(1.0, "modelled"),
+    }
+    product = ProductConfig(interval_s=10.0, sleep_power_mw=0.1)
+    clauses = "battery_life >= 8 d,co2e_per_million < 9 g,cost_per_million < 9"
+    limits = sla(high=clauses)
+    assert [r.verdict for r in check_sla(limits, METRICS | of_another).results] == ["projected"] * 3
+    results = check_sla(replace(limits, product=product), METRICS | of_another).results
+    assert [(r.verdict, r.metric) for r in results] == [("fail", None)] * 3
+    assert [r.note for r in results] == [
+        "not known: needs product.battery",
+        "not known: needs product.country",
+        "not known: needs product.price_per_kwh",
+    ]
+
+
+@pytest.mark.parametrize("slow", ["worst_latency_s", "sustained_latency_s"])
+def test_a_device_slower_than_its_product_keeps_none_of_the_products_clauses(slow: str) -> None:
+    product = ProductConfig(interval_s=0.5, sleep_power_mw=0.1)
+    limits = replace(sla(high="average_power < 1 W,recall >= 0.95"), product=product)
+    late = METRICS | {slow: Metric(0.4, "measured", 0.3, 0.6)}
+    power, recall = check_sla(limits, late).results
+    assert power.metric is not None
+    assert (power.verdict, recall.verdict) == ("fail", "pass")
+    assert power.note == "an inference takes up to 0.6 s, its interval is 0.5 s"
+    in_time = METRICS | {slow: Metric(0.4, "measured", 0.3, 0.5)}
+    assert check_sla(limits, in_time).results[0].verdict == "projected"
+
+
 def test_each_split_has_its_own_figures() -> None:
     """Recall is 0.94 on the validation split and 0.99 on the test split; latency is of neither."""
     metrics = {
