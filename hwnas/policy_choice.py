@@ -9,7 +9,13 @@ from hwnas.config_errors import did_you_mean
 from hwnas.errors import UserError
 from hwnas.product_config import ProductConfig
 from hwnas.product_costs import product_costs
-from hwnas.runtime.policy import MAX_ACTIVE_INTERVAL_S, ScalingPolicy, default_policy
+from hwnas.runtime.policy import (
+    MAX_ACTIVE_INTERVAL_S,
+    MAX_MISTAKEN,
+    Background,
+    ScalingPolicy,
+    default_policy,
+)
 from hwnas.variants import Variant
 
 WORTHWHILE = 0.05
@@ -61,14 +67,27 @@ def choose_policy(
             f"none: at {last} the product takes {saved:.1%} less energy than at {first}, modelled. "
             f"It stays at {first}",
         )
-    interval_s = None if product is None else product.interval_s
-    policy = default_policy(list(points), quiet_class, interval_s)
     saving = "" if saved is None else f": at {last} the product takes {saved:.0%} less, modelled"
-    if quiet_class is None:
+    policy = default_policy(list(points))
+    if quiet_class is None or product is None:
         return PolicyChoice(policy, f"by temperature, supply and battery{saving}")
+    mistaken = max(1 - points[name].metrics[_recall(quiet_class)].value for name in (first, last))
+    if mistaken > MAX_MISTAKEN:
+        return PolicyChoice(
+            policy,
+            f"by temperature, supply and battery{saving}; not by answers, as {mistaken:.0%} of the "
+            f"{quiet_class!r} are answered otherwise",
+        )
+    background = Background(quiet_class, product.interval_s, mistaken)
     return PolicyChoice(
-        policy, f"by temperature, supply, battery, and answers other than {quiet_class!r}{saving}"
+        default_policy(list(points), background),
+        f"by temperature, supply, battery, and answers other than {quiet_class!r}{saving}",
     )
+
+
+def _recall(quiet_class: str) -> str:
+    # choices are made by the validation split
+    return f"validation_recall({quiet_class})"
 
 
 def _check_quiet_class(
@@ -95,6 +114,11 @@ def _check_quiet_class(
         raise UserError(
             f"--quiet-class: wanted a product that infers every {MAX_ACTIVE_INTERVAL_S:g} s at "
             f"least, as activity is that of the last 15 s or so. Got {product.interval_s:g} s."
+        )
+    if any(_recall(name) not in point.metrics for point in points.values()):
+        raise UserError(
+            f"--quiet-class {name}: the validation split has no sample of it, so that nobody knows "
+            "how often it is answered otherwise. Add some, and search again."
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -23,6 +24,9 @@ from hwnas.runtime.trigger import Trigger
 
 MAX_ACTIVE_INTERVAL_S = 4 * ACTIVITY_TIME_CONSTANT_S
 """Of an answer that is so old, 2 % of the activity are left: of less, no rule can tell."""
+
+MAX_MISTAKEN = 0.3
+"""Share of the background taken for events, beyond which mistakes often look like activity."""
 
 _Number = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -202,26 +206,60 @@ def _refuse_stuck(path: Path, policy: ScalingPolicy, energies_j: Mapping[str, fl
         )
 
 
-def default_policy(
-    points: Sequence[str], quiet_class: str | None = None, interval_s: float | None = None
-) -> ScalingPolicy:
+@dataclass(frozen=True)
+class Background:
+    """Answers that tell of no event.
+
+    Args:
+        quiet_class: The class that they name.
+        interval_s: From one inference to the next, up to `MAX_ACTIVE_INTERVAL_S`.
+        mistaken: Share of the background that is answered with another class.
+
+    Raises:
+        ValueError: If a rule on activity could tell nothing.
+    """
+
+    quiet_class: str
+    interval_s: float
+    mistaken: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.interval_s <= MAX_ACTIVE_INTERVAL_S:
+            raise ValueError(
+                f"interval_s: wanted up to {MAX_ACTIVE_INTERVAL_S:g}. Got {self.interval_s}."
+            )
+        if not 0 <= self.mistaken <= MAX_MISTAKEN:
+            raise ValueError(f"mistaken: wanted up to {MAX_MISTAKEN:g}. Got {self.mistaken}.")
+
+    @property
+    def active(self) -> Threshold:
+        """When there is more than background.
+
+        Between what mistakes bring while there is nothing else and what an event in every answer
+        brings, activity begins at a quarter of the way and ends at half of that.
+        """
+        busiest = busiest_rate_per_min(self.interval_s)
+        begins, ends = (
+            busiest * (self.mistaken + (1 - self.mistaken) * part) for part in (1 / 4, 1 / 8)
+        )
+        # two digits are enough, and readable
+        return Threshold(above=float(f"{begins:.2g}"), until=float(f"{ends:.2g}"))
+
+
+def default_policy(points: Sequence[str], background: Background | None = None) -> ScalingPolicy:
     """Return the policy that a bundle gets when it is exported.
 
     Cheapest when hot or on a low battery, dearest while charging. Else, where one class is known
-    to be background, dearest while there is anything but that and cheapest while there is not:
-    activity begins at a quarter of the rate that the signal comes to with an event in every
-    answer, and ends at half of that. Where none is, the point in between, or the dearest where
-    there are two. Confidence is left to who knows the product: what is doubtful is not the same
-    in any two.
+    to be background, dearest while there is anything but that and cheapest while there is not.
+    Where none is, the point in between, or the dearest where there are two. Confidence is left to
+    who knows the product: what is doubtful is not the same in any two.
 
     Args:
         points: Operating points from the dearest to the cheapest.
-        quiet_class: Answers of this class are background.
-        interval_s: From one inference to the next; needed with ``quiet_class``, at most
-            `MAX_ACTIVE_INTERVAL_S`.
+        background: What tells of no event.
 
     Raises:
-        ValueError: If there is no point, or no such interval.
+        ValueError: If there is no point.
     """
     if not points:
         raise ValueError("points: wanted at least one operating point.")
@@ -233,13 +271,7 @@ def default_policy(
         Rule(mode=high, when=Conditions(charging=True)),
         Rule(mode=low, when=Conditions(battery_level=Threshold(below=0.2, until=0.25))),
     )
-    if quiet_class is None:
+    if background is None:
         return ScalingPolicy(default=points[(len(points) - 1) // 2], rules=rules)
-    if interval_s is None or not 0 < interval_s <= MAX_ACTIVE_INTERVAL_S:
-        raise ValueError(f"interval_s: wanted up to {MAX_ACTIVE_INTERVAL_S:g}. Got {interval_s}.")
-    # two digits are enough, and readable
-    above = float(f"{busiest_rate_per_min(interval_s) / 4:.2g}")
-    active = Conditions(activity_per_min=Threshold(above=above, until=above / 2))
-    return ScalingPolicy(
-        default=low, quiet_class=quiet_class, rules=(*rules, Rule(mode=high, when=active))
-    )
+    busy = Rule(mode=high, when=Conditions(activity_per_min=background.active))
+    return ScalingPolicy(default=low, quiet_class=background.quiet_class, rules=(*rules, busy))

@@ -21,19 +21,29 @@ def product(interval_s: float = 1.0) -> ProductConfig:
     )
 
 
-def points(*energies_j: float) -> dict[str, Variant]:
-    """Return operating points that take no time to speak of."""
+def points(*energies_j: float, recall: float | None = 1.0) -> dict[str, Variant]:
+    """Return operating points that take no time to speak of, the last of which hears silence so."""
     form = NetworkForm("a1", "plain", "float32", "a1.safetensors", ("0.onnx",))
-    return {
+    found = {
         name: Variant(
             form,
             ExitPolicy(()),
             (1.0,),
             "host",
-            {"energy_j": Metric(energy_j), "latency_s": Metric(1e-9)},
+            {
+                "energy_j": Metric(energy_j),
+                "latency_s": Metric(1e-9),
+                "validation_recall(silence)": Metric(1.0),
+            },
         )
         for name, energy_j in zip(("high", "balanced", "low"), energies_j, strict=False)
     }
+    metrics = found[list(found)[-1]].metrics
+    assert isinstance(metrics, dict)
+    del metrics["validation_recall(silence)"]
+    if recall is not None:
+        metrics["validation_recall(silence)"] = Metric(recall)
+    return found
 
 
 @pytest.mark.parametrize(
@@ -76,8 +86,25 @@ def test_where_a_class_is_background_the_others_are_worth_the_dearest_point() ->
     assert rule.mode == "high"
     threshold = rule.when.activity_per_min
     assert threshold is not None
-    # an event every second comes to 60 / (15 (exp(1 / 15) - 1)) = 58 a minute: a quarter of it
-    assert (threshold.above, threshold.until) == (15.0, 7.5)
+    # an event every second comes to 60 / (15 (exp(1 / 15) - 1)) = 58 a minute: a quarter of it,
+    # and an eighth
+    assert (threshold.above, threshold.until) == (15.0, 7.3)
+
+
+def test_background_that_is_mistaken_for_events_is_no_activity() -> None:
+    choice = choose_policy(points(1.0, 0.7, 0.5, recall=0.8), product(), "silence", CLASSES)
+    assert choice.policy is not None
+    threshold = choice.policy.rules[-1].when.activity_per_min
+    assert threshold is not None
+    # a fifth of 58 a minute is there without events: a quarter and an eighth of what is left
+    assert (threshold.above, threshold.until) == (23.0, 17.0)
+
+
+def test_answers_that_are_mostly_mistaken_about_background_rule_nothing() -> None:
+    choice = choose_policy(points(1.0, 0.7, 0.5, recall=0.4), product(), "silence", CLASSES)
+    assert choice.policy is not None
+    assert choice.policy.quiet_class is None
+    assert choice.note.endswith("not by answers, as 60% of the 'silence' are answered otherwise")
 
 
 @pytest.mark.parametrize(
@@ -87,8 +114,9 @@ def test_where_a_class_is_background_the_others_are_worth_the_dearest_point() ->
         ((1.0, 0.5), "silence", None, "wanted the product's interval_s.* --product FILE"),
         ((1.0,), "silence", product(), "there is one operating point"),
         ((1.0, 0.5), "silence", product(61.0), "infers every 60 s at least.* Got 61 s"),
+        ((1.0, 0.5), "no", product(), "the validation split has no sample of it"),
     ],
-    ids=["class", "product", "points", "interval"],
+    ids=["class", "product", "points", "interval", "samples"],
 )
 def test_a_quiet_class_that_cannot_be_heeded_is_refused_in_one_line(
     energies_j: tuple[float, ...], quiet: str, section: ProductConfig | None, message: str

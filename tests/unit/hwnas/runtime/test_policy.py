@@ -6,6 +6,7 @@ import itertools
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from hwnas.errors import UserError
 from hwnas.runtime.governor import Governor
 from hwnas.runtime.policy import (
     MAX_ACTIVE_INTERVAL_S,
+    Background,
     ScalingPolicy,
     default_policy,
     load_policy,
@@ -43,7 +45,8 @@ def test_the_policy_that_export_writes_passes_the_check_of_its_own_bundle(
     tmp_path: Path, n_points: int, interval_s: float | None
 ) -> None:
     names = list(ENERGIES_J)[:n_points]
-    policy = default_policy(names, None if interval_s is None else "silence", interval_s)
+    background = None if interval_s is None else Background("silence", interval_s)
+    policy = default_policy(names, background)
     energies = {name: ENERGIES_J[name] for name in names}
     assert loaded(tmp_path, policy.to_yaml(), energies) == policy
 
@@ -51,7 +54,7 @@ def test_the_policy_that_export_writes_passes_the_check_of_its_own_bundle(
 @pytest.mark.parametrize("interval_s", [0.5, 5.0, 60.0])
 def test_events_bring_the_dearest_mode_and_quiet_the_cheapest(interval_s: float) -> None:
     """Answers one after the other, as a device gives them: quiet, then events, then quiet."""
-    policy = default_policy(list(ENERGIES_J), "silence", interval_s)
+    policy = default_policy(list(ENERGIES_J), Background("silence", interval_s))
     monitor = EventMonitor()
     governor = Governor(policy, ENERGIES_J)
     per_phase = math.ceil(120 / interval_s) + 2
@@ -76,10 +79,36 @@ def test_activity_settles_where_the_geometric_series_does() -> None:
     assert 27 < busiest_rate_per_min(2.0) < 30
 
 
-@pytest.mark.parametrize("interval_s", [None, 0.0, MAX_ACTIVE_INTERVAL_S + 1])
-def test_a_rule_on_activity_wants_an_interval_that_it_can_see(interval_s: float | None) -> None:
-    with pytest.raises(ValueError, match="interval_s: wanted up to 60"):
-        default_policy(list(ENERGIES_J), "silence", interval_s)
+@pytest.mark.parametrize("mistaken", [0.0, 0.1, 0.2, 0.3])
+def test_background_mistaken_for_events_seldom_brings_the_dearest_mode(mistaken: float) -> None:
+    """Answers a second apart: an hour of background, then a minute of events."""
+    policy = default_policy(list(ENERGIES_J), Background("silence", 1.0, mistaken))
+    monitor, rng = EventMonitor(), np.random.default_rng(0)
+    governor = Governor(policy, ENERGIES_J)
+    modes = []
+    for k in range(3660):
+        governor.decide(float(k), monitor.signals(float(k), UNKNOWN))
+        modes.append(governor.mode)
+        is_event = k >= 3600 or rng.random() < mistaken
+        monitor.answered(float(k), float(is_event), None)
+    # some 30 answers count, so that their share scatters by 0.09 at the most
+    assert np.mean(np.array(modes[:3600]) == "high") < 0.1
+    assert modes[-1] == "high"
+
+
+@pytest.mark.parametrize(
+    ("interval_s", "mistaken", "message"),
+    [
+        (0.0, 0.0, "interval_s: wanted up to 60"),
+        (MAX_ACTIVE_INTERVAL_S + 1, 0.0, "interval_s: wanted up to 60"),
+        (1.0, 0.6, "mistaken: wanted up to 0.3"),
+    ],
+)
+def test_a_rule_on_activity_wants_answers_that_tell(
+    interval_s: float, mistaken: float, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        Background("silence", interval_s, mistaken)
 
 
 def test_the_policy_of_the_documentation_is_sound(tmp_path: Path) -> None:
