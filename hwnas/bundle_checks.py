@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -13,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.bundle import INPUT
+from hwnas.bundle_code import EXAMPLE
 from hwnas.bundle_manifest import BundledNetwork, BundleManifest
 from hwnas.bundle_samples import BundleSamples, Logits
 from hwnas.errors import UserError
 from hwnas.preprocessing import preprocess
 
-EXAMPLE = "run_example.py"
 FLOAT32_TOLERANCE = 1e-4
 """Float32 sums in another order differ by about 1e-6 of the largest logit per layer."""
 
@@ -92,19 +93,42 @@ def onnx_logits(files: Sequence[Path], samples: NDArray[np.float32]) -> Logits:
 def check_logits(what: str, name: str, precision: str, got: Logits, wanted: Logits) -> Check:
     """Compare logits of every exit.
 
+    Args:
+        what: Computed them.
+        name: Of the network.
+        precision: Of its arithmetic.
+        got: Per exit, of the first samples or of all.
+        wanted: Per exit, of all samples.
+
     Raises:
-        UserError: If they differ by more than the precision's tolerance.
+        UserError: If they differ by more than the precision's tolerance, are of other shapes,
+            or not finite.
     """
     tolerance = FLOAT32_TOLERANCE if precision == "float32" else INT8_TOLERANCE
-    pairs = list(zip(got, wanted, strict=True))
-    error = max(float(np.abs(a - b[: len(a)]).max() / np.abs(b).max()) for a, b in pairs)
-    if not error <= tolerance:
+    pairs = [(a, b[: len(a)]) for a, b in zip(got, wanted, strict=True)]
+    for exit_, (a, b) in enumerate(pairs):
+        if a.shape != b.shape:
+            raise UserError(
+                f"{name}: exit {exit_}: wanted logits {b.shape}, as stored in the bundle. "
+                f"Got {a.shape} on {what}."
+            )
+        if not (np.isfinite(a).all() and np.isfinite(b).all()):
+            where = "stored in the bundle" if np.isfinite(a).all() else f"on {what}"
+            raise UserError(f"{name}: exit {exit_}: logits {where} are not finite numbers.")
+    error = max(_error(a, b) for a, b in pairs)
+    if error > tolerance:
         raise UserError(
             f"{name}: outputs on {what} differ from those stored in the bundle by {error:.1e} of "
             f"the largest logit (allowed {tolerance:.0e}). This is a defect of the toolchain; "
             "report it with the ONNX files."
         )
     return Check(what, name, len(got[0]), error, tolerance)
+
+
+def _error(got: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:
+    """Return the largest difference as a share of the largest logit; itself where all are 0."""
+    largest = float(np.abs(wanted).max())
+    return float(np.abs(got - wanted).max()) / (largest or 1.0)
 
 
 def check_answers(
@@ -117,6 +141,8 @@ def check_answers(
     """
     classes, exits = manifest.operating_points[name].exit_policy.policy.apply(logits)
     stored = samples.answers[name]
+    if not exits.shape == stored.exits.shape == stored.classes.shape:
+        raise UserError(f"operating_points.{name}: wanted a stored answer for each sample.")
     differ = (exits != stored.exits) | (classes != stored.classes)
     if differ.any():
         index = int(differ.argmax())
@@ -146,11 +172,15 @@ def check_preprocessing(manifest: BundleManifest, samples: BundleSamples) -> Che
 def check_example(path: Path, name: str, manifest: BundleManifest, samples: BundleSamples) -> Check:
     """Run the example by itself; it prints the stored answers.
 
+    Its code is executed: see `hwnas.bundle_code.check_code`.
+
     Raises:
         UserError: If it fails or prints others.
     """
-    # isolated: nothing but what is installed, and no file written beside it
-    command = [sys.executable, "-I", "-B", "-X", "utf8", str(path / EXAMPLE), name]
+    # isolated: nothing but what is installed, no file written beside it, and no bytecode read
+    # there, which need not be that of the source
+    options = ["-I", "-B", "-X", "utf8", "-X", f"pycache_prefix={os.devnull}"]
+    command = [sys.executable, *options, str(path / EXAMPLE), name]
     try:
         done = subprocess.run(
             command,

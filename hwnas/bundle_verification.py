@@ -27,6 +27,7 @@ from hwnas.bundle_checks import (
     onnx_logits,
     stage_paths,
 )
+from hwnas.bundle_code import check_code
 from hwnas.bundle_manifest import BundledNetwork, BundleManifest
 from hwnas.bundle_samples import BundleSamples, Logits
 from hwnas.errors import UnreachableError, UserError
@@ -44,12 +45,12 @@ def verify(path: Path, targets: Sequence[str] = ()) -> list[Check]:
 
     Networks run sample by sample, in ONNX Runtime and, where they are compiled, on their
     target; in other formats where their tools are installed; exit policies, preprocessing and
-    the example run, too.
+    the example run, too. Of Python code only what this version of hwnas would write is run.
 
     Args:
         path: Folder of the bundle.
         targets: Names or files of the targets that libraries were compiled for; libraries of
-            others are not run.
+            others are not run. A library is native code: name none for a bundle of strangers.
 
     Returns:
         What was compared; all of it agreed.
@@ -62,6 +63,7 @@ def verify(path: Path, targets: Sequence[str] = ()) -> list[Check]:
     exits = {name: len(network.stages) for name, network in manifest.networks.items()}
     exits |= stored_answers(manifest)
     samples = BundleSamples.load(path / manifest.samples, exits, manifest.operating_points)
+    _check_inputs(manifest, samples)
     checks = [check_preprocessing(manifest, samples)] if samples.raw else []
     computed: dict[str, Logits] = {}
     for name, network in manifest.networks.items():
@@ -72,8 +74,18 @@ def verify(path: Path, targets: Sequence[str] = ()) -> list[Check]:
     checks += check_formats(path, manifest, samples)
     for name, point in manifest.operating_points.items():
         checks.append(check_answers(name, manifest, computed[point.network], samples))
+    check_code(path)
     names = manifest.operating_points
     return [*checks, *(check_example(path, name, manifest, samples) for name in names)]
+
+
+def _check_inputs(manifest: BundleManifest, samples: BundleSamples) -> None:
+    wanted, x = manifest.input, samples.x
+    if not len(x) or x.shape[1:] != wanted.shape[1:] or x.dtype != wanted.dtype:
+        raise UserError(
+            f"{manifest.samples}: x: wanted {wanted.dtype} of shape (n, *{wanted.shape[1:]}). "
+            f"Got {x.dtype} of {x.shape}."
+        )
 
 
 def verify_in_fresh_process(path: Path, targets: Sequence[str]) -> list[Check]:

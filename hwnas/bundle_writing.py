@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from hwnas import exit_policy, preprocessing
 from hwnas.bundle import NETWORKS, sha256
-from hwnas.bundle_checks import EXAMPLE
+from hwnas.bundle_code import device_code
 from hwnas.bundle_manifest import (
     MANIFEST,
     SCHEMA_VERSION,
@@ -108,10 +106,8 @@ class BundleWriter:
             formats: Networks in other formats, whose files are in the folder already.
         """
         samples.save(self._folder / SAMPLES)
-        self._copy(Path(exit_policy.__file__), "exit_policy.py")
-        self._copy(Path(preprocessing.__file__), "preprocess.py")
-        example = files("hwnas").joinpath("data", EXAMPLE).read_bytes()
-        (self._folder / EXAMPLE).write_bytes(example)
+        for name, code in device_code().items():
+            (self._folder / name).write_bytes(code)
         if policy is not None:
             (self._folder / SCALING_POLICY).write_text(policy.to_yaml(), encoding="utf-8")
         manifest = BundleManifest(

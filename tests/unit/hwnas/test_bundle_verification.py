@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import py_compile
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hwnas.bundle import open_bundle
+from hwnas.bundle_checks import check_example
+from hwnas.bundle_samples import BundleSamples
 from hwnas.bundle_verification import verify, verify_in_fresh_process
 from hwnas.errors import UserError
 from tests.unit.hwnas.tiny_bundle import INPUT_SHAPE, TinyBundle
@@ -92,14 +96,40 @@ def threshold_moved(bundle: TinyBundle) -> None:
     bundle.seal()
 
 
-def broken_example(bundle: TinyBundle) -> None:
-    (bundle.path / "run_example.py").write_text("import torch_of_another_planet\n")
-    bundle.seal()
+def logits_without_a_number(bundle: TinyBundle) -> None:
+    # of the last exit: an early one hides it from max()
+    change_samples(bundle, lambda a: a["logits/net/1"].__setitem__((3, 1), np.nan))
 
 
-def silent_example(bundle: TinyBundle) -> None:
-    (bundle.path / "run_example.py").write_text("")
-    bundle.seal()
+def graph_without_a_number(bundle: TinyBundle) -> None:
+    bundle.write_stage(1, [1, 5], {"logits": np.full_like(bundle.heads[1], np.nan)})
+    bundle.choose_again()
+
+
+def fewer_stored_logits(bundle: TinyBundle) -> None:
+    change_samples(bundle, lambda a: a.update({"logits/net/1": a["logits/net/1"][:, :1]}))
+
+
+def fewer_answers(bundle: TinyBundle) -> None:
+    change_samples(bundle, lambda a: a.update({"exits/low": a["exits/low"][:1]}))
+
+
+def no_samples(bundle: TinyBundle) -> None:
+    change_samples(bundle, lambda a: a.update({"x": a["x"][:0]}))
+
+
+def inputs_of_another_type(bundle: TinyBundle) -> None:
+    change_samples(bundle, lambda a: a.update({"x": a["x"].astype(np.float64)}))
+
+
+def rewrite(name: str, text: str) -> Callable[[TinyBundle], None]:
+    def change(bundle: TinyBundle) -> None:
+        (bundle.path / name).parent.mkdir(exist_ok=True)
+        (bundle.path / name).write_text(text)
+        bundle.seal()
+
+    change.__name__ = name
+    return change
 
 
 DAMAGES: dict[Callable[[TinyBundle], None], str] = {
@@ -110,8 +140,12 @@ DAMAGES: dict[Callable[[TinyBundle], None], str] = {
     without_logits: r"samples\.npz: damaged",
     unknown_preprocessing: r"preprocessing: sample 0: unknown preprocessing 'whitening'",
     threshold_moved: r"operating_points\.low: sample \d+ leaves at exit 1",
-    broken_example: r"run_example\.py high: ModuleNotFoundError",
-    silent_example: r"run_example\.py high: prints other answers",
+    logits_without_a_number: r"net: exit 1: logits stored in the bundle are not finite",
+    graph_without_a_number: r"net: exit 1: logits on ONNX Runtime are not finite",
+    fewer_stored_logits: r"net: exit 1: wanted logits \(20, 1\), as stored .* Got \(20, 3\)",
+    fewer_answers: r"operating_points\.low: wanted a stored answer for each sample",
+    no_samples: r"samples\.npz: x: wanted float32 of shape .* Got float32 of \(0, 1, 2, 2\)",
+    inputs_of_another_type: r"samples\.npz: x: wanted float32 .* Got float64",
 }
 
 
@@ -122,6 +156,58 @@ def test_what_computes_something_else_is_found(
     damage(bundle)
     with pytest.raises(UserError, match=message):
         verify(bundle.path)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("run_example.py", r"run_example\.py: not as this version of hwnas writes it"),
+        ("exit_policy.py", r"exit_policy\.py: not as this version of hwnas writes it"),
+        ("preprocess.py", r"preprocess\.py: not as this version of hwnas writes it"),
+        # NumPy imports it when it opens the samples
+        ("zipfile.py", r"zipfile\.py: run_example\.py would import it"),
+        ("zipfile/__init__.py", r"zipfile: run_example\.py would import it"),
+    ],
+)
+def test_foreign_code_in_a_bundle_is_not_run(
+    bundle: TinyBundle, tmp_path: Path, name: str, message: str
+) -> None:
+    ran = tmp_path / "ran"
+    rewrite(name, f"open({str(ran)!r}, 'w').close()\n")(bundle)
+    with pytest.raises(UserError, match=message):
+        verify(bundle.path)
+    assert not ran.exists()
+
+
+def test_bytecode_in_a_bundle_is_not_run(bundle: TinyBundle, tmp_path: Path) -> None:
+    """Nobody looks whether it is that of the source beside it."""
+    ran = tmp_path / "ran"
+    source = bundle.path / "exit_policy.py"
+    other = tmp_path / "other.py"
+    other.write_text(source.read_text() + f"open({str(ran)!r}, 'w').close()\n")
+    compiled = source.parent / "__pycache__" / f"exit_policy.{sys.implementation.cache_tag}.pyc"
+    unchecked = py_compile.PycInvalidationMode.UNCHECKED_HASH
+    py_compile.compile(str(other), str(compiled), doraise=True, invalidation_mode=unchecked)
+    verify(bundle.path)
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("import torch_of_another_planet\n", r"run_example\.py high: ModuleNotFoundError"),
+        ("", r"run_example\.py high: prints other answers"),
+    ],
+)
+def test_an_example_that_does_something_else_is_found(
+    bundle: TinyBundle, text: str, message: str
+) -> None:
+    """Such as with another ONNX Runtime than that of this process."""
+    rewrite("run_example.py", text)(bundle)
+    manifest = open_bundle(bundle.path)
+    samples = BundleSamples.load(bundle.path / "samples.npz", {"net": 2}, {"high": 0})
+    with pytest.raises(UserError, match=message):
+        check_example(bundle.path, "high", manifest, samples)
 
 
 def test_a_failure_in_the_fresh_process_comes_back_in_one_line(bundle: TinyBundle) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +11,11 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-import hwnas
-from hwnas import exit_policy, preprocessing
 from hwnas.bundle import sha256
+from hwnas.bundle_code import device_code
 
 CLASSES, FEATURES = 3, 5
 INPUT_SHAPE = (1, 1, 2, 2)
-DEVICE_FILES = {
-    Path(exit_policy.__file__): "exit_policy.py",
-    Path(preprocessing.__file__): "preprocess.py",
-    Path(hwnas.__file__).parent / "data" / "run_example.py": "run_example.py",
-}
 
 
 class TinyBundle:
@@ -42,8 +35,8 @@ class TinyBundle:
         outputs = {"logits": self.heads[0], "features": self.trunk}
         self.write_stage(0, list(INPUT_SHAPE), outputs)
         self.write_stage(1, [1, FEATURES], {"logits": self.heads[1]})
-        for source, name in DEVICE_FILES.items():
-            shutil.copyfile(source, path / name)
+        for name, content in device_code().items():
+            (path / name).write_bytes(content)
         self.manifest: dict[str, Any] = {
             "schema_version": 2,
             "run": "tiny",
