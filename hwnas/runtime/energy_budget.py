@@ -14,7 +14,8 @@ class EnergyBudget:
     it in equal steps: full allows all modes, empty only the cheapest. So consumption comes
     to the budget without lasting error wherever the modes lie on both sides of it, and
     within a time ``t`` never exceeds ``B t`` plus the bucket, save for what the cheapest mode
-    takes. Debt is forgotten beyond the budget of an hour.
+    takes, and one inference, or what is inferred in one dwell time. No debt is ever
+    forgotten: either may cost the budget of many hours, which are saved afterwards.
 
     Args:
         joules_per_hour: The budget ``B``.
@@ -28,7 +29,6 @@ class EnergyBudget:
     def __init__(self, joules_per_hour: float, start_s: float = 0.0) -> None:
         self._power_w = joules_per_hour / HOUR_S
         self._capacity_j = self._power_w * BUCKET_S
-        self._most_debt_j = joules_per_hour
         self._level_j = self._capacity_j
         self._at_s = start_s
 
@@ -39,7 +39,7 @@ class EnergyBudget:
 
     def spend(self, energy_j: float) -> None:
         """Take energy out, joules."""
-        self._level_j = max(self._level_j - energy_j, -self._most_debt_j)
+        self._level_j -= energy_j
 
     def dearest_allowed(self, now_s: float, n_modes: int) -> int:
         """Return the index of the dearest mode allowed, 0 being the dearest of all.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -11,7 +12,8 @@ from hwnas.runtime.policy import ScalingPolicy
 from hwnas.runtime.signals import Signals
 
 Meter: TypeAlias = Callable[[], float]
-"""Returns the joules that a device has taken since some moment in the past."""
+"""Returns the joules that a device has taken since some moment in the past; NaN where it cannot
+be read now."""
 
 Reason: TypeAlias = Literal["rule", "default", "energy_budget"]
 
@@ -68,7 +70,8 @@ class Governor:
         # the first decision may be for another mode than the default, at once
         self._changed_s = start_s - policy.min_dwell_s
         self._meter = meter
-        self._metered_j = meter() if meter else 0.0
+        start_j = meter() if meter else 0.0
+        self._metered_j = start_j if math.isfinite(start_j) else math.inf
         hourly_j = policy.energy_budget_j_per_hour
         self._budget = None if hourly_j is None else EnergyBudget(hourly_j, start_s)
 
@@ -129,8 +132,13 @@ class Governor:
         if self._budget is None:
             return 0
         if self._meter is not None:
-            metered_j = self._meter()
-            # a meter that started anew gives nothing back
-            self._budget.spend(max(0.0, metered_j - self._metered_j))
-            self._metered_j = metered_j
+            self._count(self._budget, self._meter())
         return self._budget.dearest_allowed(now_s, len(self._by_energy))
+
+    def _count(self, budget: EnergyBudget, metered_j: float) -> None:
+        # a failed reading says nothing, and is made up for by the next
+        if not math.isfinite(metered_j):
+            return
+        # a meter that started anew gives nothing back
+        budget.spend(max(0.0, metered_j - self._metered_j))
+        self._metered_j = metered_j

@@ -162,6 +162,17 @@ def test_a_meter_that_starts_anew_gives_nothing_back() -> None:
     assert levels == pytest.approx([595 / 600, 595 / 600, 594 / 600])
 
 
+def test_a_failed_reading_of_a_meter_is_made_up_for() -> None:
+    readings = iter([float("nan"), 50.0, float("nan"), float("inf"), 110.0])
+    governor = Governor(policy(budget=3600.0), ENERGIES_J, meter=lambda: next(readings))
+    levels = []
+    for _ in range(4):
+        governor.decide(0.0, Signals())
+        levels.append(governor.budget_level)
+    # of 600 J; what came before the first reading is not known
+    assert levels == pytest.approx([1, 1, 1, 540 / 600])
+
+
 def test_an_unused_budget_saves_no_more_than_the_bucket() -> None:
     budget = EnergyBudget(3600.0)
     budget.spend(300.0)
@@ -181,13 +192,44 @@ def test_thirds_of_the_bucket_allow_three_modes(spent_j: float, allowed: int) ->
     assert budget.dearest_allowed(0.0, 3) == allowed
 
 
-def test_debt_older_than_an_hour_is_forgotten() -> None:
+def test_debt_is_paid_in_full() -> None:
     budget = EnergyBudget(3600.0)
-    budget.spend(1e9)
-    # an hour to zero, and 600 s to the full bucket
-    budget.dearest_allowed(HOUR_S, 2)
+    budget.spend(600.0 + 10 * 3600.0)
+    budget.dearest_allowed(10 * HOUR_S, 2)
     assert budget.level == pytest.approx(0.0)
-    assert budget.dearest_allowed(HOUR_S + 600, 2) == 0
+    assert budget.dearest_allowed(10 * HOUR_S + 600, 2) == 0
+
+
+@pytest.mark.parametrize(
+    ("gap_s", "dear_j", "cheap_j", "dwell_s", "per_hour_j", "days"),
+    [
+        # ten a second: a dwell time takes the budget of two hours
+        (0.1, 1.0, 1e-3, 10.0, 50.0, 0.5),
+        # one a minute: an inference takes that of two and a half
+        (60.0, 5.0, 1e-3, 0.0, 2.0, 60.0),
+        # a dwell time takes that of a day and a half
+        (0.5, 0.1, 1e-4, HOUR_S, 20.0, 10.0),
+    ],
+)
+def test_a_budget_holds_where_a_dwell_or_an_inference_takes_that_of_hours(
+    gap_s: float, dear_j: float, cheap_j: float, dwell_s: float, per_hour_j: float, days: float
+) -> None:
+    governor = Governor(
+        ScalingPolicy(default="high", min_dwell_s=dwell_s, energy_budget_j_per_hour=per_hour_j),
+        {"high": dear_j, "low": cheap_j},
+    )
+    times_s = np.arange(0.0, days * DAY_S, gap_s).tolist()
+    spent_j, energies_j = 0.0, {"high": dear_j, "low": cheap_j}
+    for now_s in times_s:
+        governor.decide(now_s, Signals())
+        spent_j += energies_j[governor.mode]
+        governor.spend(energies_j[governor.mode])
+    bucket_j = per_hour_j * BUCKET_S / HOUR_S
+    # a stay at the dear mode begins with at most a full bucket
+    stay_j = max(dwell_s / gap_s, 1) * dear_j + dear_j
+    budget_j = per_hour_j * 24 * days
+    assert budget_j - stay_j < spent_j < budget_j + bucket_j + stay_j
+    assert spent_j > 1.5 * stay_j  # it was left and came back
 
 
 def test_a_steady_rate_is_found_and_forgotten_within_minutes() -> None:
