@@ -15,6 +15,7 @@ CONFIDENCE = 0.95
 """That no statement about any pair of one comparison is wrong."""
 
 Correct = NDArray[np.bool_]
+Differences = NDArray[np.int8]
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,8 @@ class SeedScatter:
     freedom: int
 
     @classmethod
-    def of(cls, correct: Iterable[Correct]) -> SeedScatter:
-        """Pool architectures, each ``(k, n)`` over the same n samples.
+    def of(cls, correct: Iterable[Correct | Differences]) -> SeedScatter:
+        """Pool architectures, or differences of two, each ``(k, n)`` over the same n samples.
 
         A sample that flips with the seed, independently of others, has a variance: the residual
         mean square of the k x n table. It makes accuracies scatter by its n-th part.
@@ -121,6 +122,8 @@ def compare_accuracy(
     second: Correct,
     scatter: SeedScatter | None = None,
     confidence: float = CONFIDENCE,
+    *,
+    by_seed: bool = False,
 ) -> AccuracyComparison:
     """Compare two architectures, each trained with several seeds, on the same samples.
 
@@ -133,9 +136,13 @@ def compare_accuracy(
       what chance each sample has to flip with the seed, too.
     - which seeds were drawn: ``excess (1 / k + 1 / l)``, the scatter of accuracies less the
       flips of single samples, which the first error holds already. With one seed each there
-      is none: then two networks are compared, not their architectures.
+      is none: then two networks are compared, not their architectures. Where the second's
+      networks were made of the first's, one of each, it is their differences that scatter:
+      ``excess / k``.
 
-    The statistic follows a t-distribution with the degrees of freedom of Satterthwaite.
+    The statistic follows a t-distribution with the degrees of freedom of Satterthwaite, but for
+    an excess near 0: as a difference of two estimates it would have less than one degree. It is
+    taken to be known as well as the scatter.
     For one seed each the square of the statistic is that of McNemar's test, but for the half
     samples and for the variance, which is not taken under equality.
 
@@ -145,9 +152,12 @@ def compare_accuracy(
         second: Likewise ``(l, n)``, in the same order of samples.
         scatter: Of all architectures that are compared; of these two if not given.
         confidence: Of the interval.
+        by_seed: Whether networks in the same row belong together, as a quantized one and that
+            which it was made of; ``scatter`` is not asked then.
 
     Raises:
-        ValueError: For another number of samples, fewer than two, or no network.
+        ValueError: For another number of samples, fewer than two, or no network; with
+            ``by_seed`` for another number of networks.
 
     References:
         Agresti & Min (2005), Simple improved confidence intervals for comparing matched
@@ -158,18 +168,19 @@ def compare_accuracy(
         random factors. doi:10.1214/07-AOAS122
     """
     _check(first, second)
+    n, per_seed = first.shape[1], 1 / len(first) + 1 / len(second)
+    if by_seed:
+        scatter, per_seed = SeedScatter.of([_differences(first, second)]), 1 / len(first)
     scatter = scatter or SeedScatter.of([first, second])
-    n = first.shape[1]
     by_sample = first.mean(axis=0) - second.mean(axis=0)
     total = float(by_sample.sum())
     # two samples more: one that only the first gets half right, one that only the second does
     sampling = (float(np.sum(by_sample**2)) + 1 - total**2 / (n + 2)) / (n + 2) ** 2
-    per_seed = 1 / len(first) + 1 / len(second)
     variance = sampling + per_seed * scatter.excess
-    inverse_freedom = sampling**2 / (n - 1)
+    freedom: float = n - 1
     if scatter.excess:
-        inverse_freedom += (per_seed * scatter.variance) ** 2 / scatter.freedom
-    freedom = variance**2 / inverse_freedom
+        of_seeds = (per_seed * scatter.variance) ** 2 / scatter.freedom
+        freedom = max(variance**2 / (sampling**2 / (n - 1) + of_seeds), scatter.freedom)
     center, deviation = total / (n + 2), float(np.sqrt(variance))
     half = float(stdtrit(freedom, 0.5 + confidence / 2)) * deviation
     return AccuracyComparison(
@@ -212,6 +223,12 @@ def _standing(comparisons: Sequence[AccuracyComparison]) -> Standing:
     return Standing(
         tuple(c for c in surest_first if c.low > 0), tuple(c for c in surest_first if c.is_tie)
     )
+
+
+def _differences(first: Correct, second: Correct) -> Differences:
+    if len(first) != len(second):
+        raise ValueError(f"by_seed: wanted as many networks. Got {len(first)} and {len(second)}.")
+    return first.astype(np.int8) - second.astype(np.int8)
 
 
 def _check(first: Correct, second: Correct) -> None:

@@ -172,10 +172,11 @@ def _with_drop(item: JudgedVariant, baseline: JudgedVariant) -> Variant:
     variant = item.variant
     if len(item.correct) < 2 or len(baseline.correct) < 2:
         return variant  # one seed does not tell of others
+    by_seed = variant.form.arch_id == baseline.variant.form.arch_id
     on_validation = item.validation_correct, baseline.validation_correct
     drops = {
-        "accuracy_drop": accuracy_drop(item.correct, baseline.correct),
-        f"{VALIDATION}accuracy_drop": accuracy_drop(*on_validation, "validation"),
+        "accuracy_drop": accuracy_drop(item.correct, baseline.correct, by_seed=by_seed),
+        f"{VALIDATION}accuracy_drop": accuracy_drop(*on_validation, "validation", by_seed=by_seed),
     }
     return replace(variant, metrics={**variant.metrics, **drops})
 

@@ -177,6 +177,49 @@ def test_intervals_cover_the_difference_over_all_seeds_and_test_sets(
     assert 0.95 - 0.02 <= covered / repeats <= 0.995
 
 
+def test_an_excess_near_nothing_is_known_as_well_as_the_scatter_it_is_part_of() -> None:
+    """Three seeds that scatter by hardly more than flips explain: no interval of everything."""
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        shared = rng.normal(size=1000)
+        first, second = (networks(rng, 1000, 3, 0.9, 0.02, shared) for _ in range(2))
+        found = compare_accuracy("x", first, second)
+        # a few points of 2.8 deviations, those of four degrees of freedom
+        assert found.high - found.low < 0.1
+
+
+def test_by_seed_luck_that_networks_share_is_none_of_their_difference() -> None:
+    rng = np.random.default_rng(5)
+    first = networks(rng, 1000, 3, 0.8, 0.4, rng.normal(size=1000))
+    second = first.copy()
+    # each seed's second network gets 8 to 12 samples wrong that the first gets right
+    for row, lost in zip(second, (8, 10, 12), strict=True):
+        row[rng.choice(np.flatnonzero(row), lost, replace=False)] = False
+    apart, together = (
+        compare_accuracy("x", first, second, by_seed=by_seed) for by_seed in (False, True)
+    )
+    assert together.difference == apart.difference == pytest.approx(0.01)
+    # three differences of 8, 10 and 12: by themselves 0.01 +- 4.3 * 0.002 / sqrt(3)
+    assert 0.004 < together.low < together.high < 0.018
+    assert apart.low < -0.1
+    with pytest.raises(ValueError, match="by_seed: wanted as many networks"):
+        compare_accuracy("x", first, second[:2], by_seed=True)
+
+
+@pytest.mark.parametrize("scatter", [0.0, 0.15])
+def test_intervals_by_seed_cover_the_difference(scatter: float) -> None:
+    rng = np.random.default_rng(6)
+    n, repeats, gap, covered = 400, 800, 0.02, 0
+    for _ in range(repeats):
+        shared = rng.normal(size=n)
+        first = networks(rng, n, 4, 0.90 + gap, scatter, shared)
+        second = networks(rng, n, 4, 0.90, scatter, shared)
+        found = compare_accuracy("x", first, second, by_seed=True)
+        covered += found.low <= gap <= found.high
+    # as above; with four seeds a difference's scatter has three degrees of freedom
+    assert 0.95 - 0.025 <= covered / repeats <= 0.995
+
+
 @pytest.mark.parametrize("scatters", [(0.15,) * 6, (0.08, 0.15) * 3, (0.02,) * 6])
 def test_of_equal_architectures_hardly_ever_one_is_called_better(
     scatters: tuple[float, ...],
