@@ -278,7 +278,9 @@ def _sustained_latency(measurements: Sequence[Measurement]) -> Metric:
         value += max(measurement.latency_median_s, slowest_s)
         high += max(measurement.latency_interval_s()[1], slowest_s)
     note = None if is_warm else "of short loops, as no energy was measured"
-    return Metric(value, measurements[0].provenance, high=high, note=note)
+    return Metric(
+        value, measurements[0].provenance, high=high, note=note, partial=not is_warm or None
+    )
 
 
 def _mean(stages: Sequence[Interval], shares: Sequence[float]) -> Interval:

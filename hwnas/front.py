@@ -48,6 +48,8 @@ class Metric:
         voltage_v: Supply voltage, that a current is stated at.
         bandwidth_hz: Of the meter that saw a peak: shorter ones are flattened.
         note: What else belongs beside it, such as what a meter includes; one line.
+        partial: True where it is of less than its name says, as the note tells: a limit that it
+            keeps is not shown to be kept.
     """
 
     value: float
@@ -64,6 +66,7 @@ class Metric:
     voltage_v: float | None = None
     bandwidth_hz: float | None = None
     note: str | None = None
+    partial: bool | None = None
 
     @property
     def chosen_by(self) -> float:

@@ -21,7 +21,7 @@ def recall_metrics(
 
     The recall of a class is the share of its samples that are classified right. With several
     networks, trained with other seeds, each is the mean over them. A class without samples
-    has no recall; the mean is over the others, and its note says so.
+    has no recall; the mean is over the others, which makes it `Metric.partial`.
 
     The interval of a class is that of an accuracy on its samples. For the mean over classes,
     whose samples are independent, the distances to the ends of the classes' Wilson intervals
@@ -60,7 +60,9 @@ def recall_metrics(
     by_class = np.stack(list(recalls.values()))
     low, high = _macro_interval(by_class, [counts[c] for c in recalls])
     mean = float(np.mean(by_class))
-    macro = Metric(mean, "measured", low, high, seeds=k, split=split, note=note)
+    macro = Metric(
+        mean, "measured", low, high, seeds=k, split=split, note=note, partial=bool(missing) or None
+    )
     return {"recall": macro, **metrics}
 
 

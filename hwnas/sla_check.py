@@ -19,7 +19,7 @@ Split: TypeAlias = Literal["validation", "test"]
 
 Verdict: TypeAlias = Literal["pass", "projected", "fail"]
 """``pass``: kept by the pessimistic end of what was measured. ``projected``: it would be, by
-what was not measured or has no such end."""
+what was not measured, is `Metric.partial`, or has no such end."""
 
 _ENOUGH: dict[Tier, tuple[Verdict, ...]] = {
     "critical": ("pass",),
@@ -40,7 +40,7 @@ class ClauseResult:
         verdict: Of it.
         metric: What was judged, where it is known.
         bound: The end of the metric's interval on the bad side, or its value without one.
-        note: Why it is no more than that, where the provenance does not say it.
+        note: Why it is no more than that, where the metric does not say it.
     """
 
     tier: Tier
@@ -55,6 +55,12 @@ class ClauseResult:
         """How far the bound stays on the good side of the limit, in the metric's unit."""
         return None if self.bound is None else self.clause.margin(self.bound)
 
+    @property
+    def remarks(self) -> list[str]:
+        """Its note, and that of the metric."""
+        of_metric = self.metric.note if self.metric else None
+        return [note for note in (self.note, of_metric) if note]
+
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready form."""
         return {
@@ -68,7 +74,8 @@ class ClauseResult:
             "margin": self.margin,
             "provenance": self.metric.provenance if self.metric else None,
             "split": self.metric.split if self.metric else None,
-            "note": self.note,
+            "flags": self.metric.flags if self.metric else None,
+            "note": "; ".join(self.remarks),
         }
 
 
@@ -175,6 +182,8 @@ def _judge(tier: Tier, clause: Clause, metrics: Mapping[str, Metric]) -> ClauseR
         note = "" if not clause.holds(metric.value) else "the value keeps it, its interval does not"
         return ClauseResult(tier, clause, "fail", metric, bound, note)
     if metric.provenance != "measured":
+        return ClauseResult(tier, clause, "projected", metric, bound)
+    if metric.partial:
         return ClauseResult(tier, clause, "projected", metric, bound)
     if end is None and not clause.metric.is_exact:
         return ClauseResult(tier, clause, "projected", metric, bound, "without confidence bound")

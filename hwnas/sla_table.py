@@ -82,8 +82,8 @@ def _margin(result: ClauseResult) -> str:
 def _note(result: ClauseResult) -> str:
     metric = result.metric
     split = f"{metric.split} split" if metric and metric.split else None
-    origin = [metric.provenance, metric.boundary, split] if metric else []
-    return ", ".join(str(part) for part in [*origin, result.note] if part)
+    origin = [metric.provenance, metric.boundary, split, metric.flags] if metric else []
+    return ", ".join(str(part) for part in [*origin, *result.remarks] if part)
 
 
 def outcome_note(choice: SlaChoice) -> str:

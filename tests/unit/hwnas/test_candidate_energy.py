@@ -245,7 +245,7 @@ def test_sustained_latency_is_that_of_the_slowest_loops() -> None:
     sustained = product_metrics(METRICS, stages, PRODUCT)["sustained_latency_s"]
     assert sustained.value == pytest.approx(1e-3 + 4.5e-3)
     assert sustained.high == pytest.approx(1e-3 + 4.5e-3)
-    assert sustained.note is None
+    assert (sustained.note, sustained.partial) == (None, None)
 
 
 def test_without_trials_the_sustained_latency_is_that_of_short_loops_and_says_so() -> None:
@@ -253,6 +253,7 @@ def test_without_trials_the_sustained_latency_is_that_of_short_loops_and_says_so
     sustained = product_metrics(METRICS, stages, PRODUCT)["sustained_latency_s"]
     assert sustained.value == pytest.approx(4e-3)
     assert sustained.note == "of short loops, as no energy was measured"
+    assert sustained.partial
 
 
 def test_current_and_accuracy_per_milliamp_are_stated_at_the_meters_voltage() -> None:

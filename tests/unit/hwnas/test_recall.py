@@ -56,6 +56,7 @@ def test_a_class_without_samples_has_no_recall_and_the_mean_says_so() -> None:
     assert set(found) == {"recall", "recall(no)"}
     assert found["recall"].value == 0.5
     assert found["recall"].note == "without yes, silence, of which there is no sample"
+    assert (found["recall"].partial, found["recall(no)"].partial) == (True, None)
 
 
 @given(

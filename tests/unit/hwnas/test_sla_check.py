@@ -103,6 +103,25 @@ def test_critical_must_pass_high_must_not_fail_medium_is_wanted(limits: Sla, is_
     assert check_sla(limits, METRICS).is_met is is_met
 
 
+def test_a_figure_of_less_than_its_name_says_is_projected_and_tells_why() -> None:
+    partial = Metric(0.96, "measured", 0.95, 0.97, note="without b", partial=True)
+    (result,) = check_sla(sla(critical="recall >= 0.9"), {"recall": partial}).results
+    assert (result.verdict, result.to_dict()["note"]) == ("projected", "without b")
+    (result,) = check_sla(sla(critical="recall >= 0.96"), {"recall": partial}).results
+    assert result.verdict == "fail"
+    note = "the value keeps it, its interval does not; without b"
+    assert (
+        check_sla(sla(high="recall > 0.955"), {"recall": partial}).results[0].to_dict()["note"]
+        == note
+    )
+
+
+def test_flags_of_a_timing_stand_beside_its_verdict() -> None:
+    metrics = {"latency_s": Metric(1e-3, "measured", 0.9e-3, 1.1e-3, flags="drifting, throttled")}
+    (result,) = check_sla(sla(high="latency < 2 ms"), metrics).results
+    assert (result.verdict, result.to_dict()["flags"]) == ("pass", "drifting, throttled")
+
+
 def test_a_class_that_does_not_exist_is_the_users_mistake() -> None:
     with pytest.raises(UserError) as caught:
         check_sla(sla(high="recall(yess) >= 0.9"), METRICS)
