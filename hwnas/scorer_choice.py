@@ -16,6 +16,7 @@ from hwnas.scorers.reseeded import ReseededTraining
 from hwnas.scorers.supernet import inherited_scores, is_worth_trying
 from hwnas.scorers.training_free import TRAINING_FREE
 from hwnas.scoring_ladder import choose_ladder, ladder_lines
+from hwnas.search_budget import announced_budget
 from hwnas.search_samplers import CandidateFilter
 from hwnas.study import Evaluated, SearchStudy
 from hwnas.training_config import AccuracyConfig
@@ -64,10 +65,10 @@ class ScorerChoice:
             return
         found = self._study.description(LADDER)
         if found is None:
-            sample = self._sample()
-            if sample is None:
+            chosen = self._choice()
+            if chosen is None:
                 return
-            self._study.describe(LADDER, json.dumps(self._choose(*sample)))
+            self._study.describe(LADDER, json.dumps(chosen))
             found = self._study.description(LADDER) or ""
         ladder = json.loads(found)
         self._chosen = create(ladder["scorer"], self._context)
@@ -75,10 +76,18 @@ class ScorerChoice:
 
     def of(self, number: int) -> AccuracyScorer:
         """Return what scores the evaluation of a number."""
-        if self._settings.scorer == _AUTO and number < self._settings.ranking.architectures:
+        if self._settings.scorer == _AUTO and self._is_first(number):
             return self._reseeded
         # until others have trained the first ones
         return self._chosen or self._full
+
+    def _is_first(self, number: int) -> bool:
+        """Return whether an evaluation is one of the first that train an architecture.
+
+        Numbers go to proposals in vain, too: many, where workers begin at once.
+        """
+        count = self._settings.ranking.architectures
+        return number < count or number in {e.number for e in self._study.first(count)}
 
     @cached_property
     def _reseeded(self) -> AccuracyScorer:
@@ -88,22 +97,30 @@ class ScorerChoice:
     def _full(self) -> AccuracyScorer:
         return create("full", self._context)
 
-    def _sample(self) -> tuple[list[Evaluated], list[TrainingOutcome]] | None:
-        """Return what was trained with every seed; ``None`` while that is too little."""
+    def _choice(self) -> dict[str, object] | None:
+        """Return what the first trainings favour; ``None`` where more of them are to be awaited."""
         ranking = self._settings.ranking
-        first = [e for e in self._study.evaluated() if e.number < ranking.architectures]
-        outcomes = [TrainingOutcome.from_dict(e.result) for e in first]
+        first = self._study.first(ranking.architectures)
+        numbers = {e.number for e in first}
+        evaluated = [e for e in self._study.evaluated() if e.number in numbers]
+        outcomes = [TrainingOutcome.from_dict(e.result) for e in evaluated]
         kept = [i for i, o in enumerate(outcomes) if len(o.curves) == ranking.seeds]
-        if len(kept) < _ENOUGH * ranking.architectures:
-            return None
-        return [first[i] for i in kept], [outcomes[i] for i in kept]
+        if len(kept) >= _ENOUGH * ranking.architectures:
+            return self._choose([evaluated[i] for i in kept], [outcomes[i] for i in kept])
+        if all(e.has_ended for e in first):
+            return _full_as(
+                f"only {len(kept)} of the first {len(first)} architectures were trained with "
+                f"{ranking.seeds} seeds, too few to judge other scores by"
+            )
+        return None
 
     def _choose(
         self, evaluated: Sequence[Evaluated], outcomes: Sequence[TrainingOutcome]
     ) -> dict[str, object]:
         config = self._context.config
         sample = RankingSample.of(outcomes)
-        left = max(0, config.search.evaluations - len(evaluated))
+        wanted = announced_budget(self._study).evaluations
+        left = max(0, wanted - self._study.counts()["evaluated"])
         budget_cpu_s = left * sample.full.cpu_s
         inherited = None
         if is_worth_trying(sample, budget_cpu_s, config):
@@ -132,3 +149,7 @@ class ScorerChoice:
             CandidateScores(name, np.ascontiguousarray(values[:, i]), each_s)
             for i, name in enumerate(TRAINING_FREE)
         ]
+
+
+def _full_as(reason: str) -> dict[str, object]:
+    return {"scorer": "full", "filtered": False, "lines": [f"Chosen: full; {reason}."]}

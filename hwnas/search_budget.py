@@ -44,6 +44,11 @@ class Budget(BaseModel):
         return cls(evaluations=config.search.evaluations, stop=config.search.stop)
 
 
+def announced_budget(study: SearchStudy) -> Budget:
+    """Return what a search may spend, as announced last: a resumed one may ask for more."""
+    return Budget.model_validate_json(study.announcement(BUDGET) or "")
+
+
 class Accounts:
     """Keeps account of what a search has spent, evaluation by evaluation.
 
@@ -62,7 +67,7 @@ class Accounts:
 
     def budget(self) -> Budget:
         """Return what the search may spend, as announced last."""
-        return Budget.model_validate_json(self._study.announcement(BUDGET) or "")
+        return announced_budget(self._study)
 
     def wanted(self, budget: Budget) -> int:
         """Return how many complete evaluations the study is to have."""

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Self, TypeAlias
 
 import optuna
@@ -313,6 +314,14 @@ class SearchStudy:
 
     def endings(self, start: int = 0) -> list[Ending]:
         """Return all that ended, in the order in which this object learned of it.
+    def first(self, n: int) -> list[Evaluation]:
+        """Return the first n evaluations of an architecture, or as many as there are, by number.
+
+        Proposals that were infeasible, repeated or given back have numbers, too, but are none.
+        """
+        self._claims.sync()
+        return list(islice(self._view.held(), n))
+
 
         Args:
             start: How many to leave out: those known from an earlier call.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
@@ -120,6 +120,11 @@ class Evaluation:
         return None
 
     def settle(self) -> None:
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is complete, stopped early or failed."""
+        return self.status in _ENDED
+
         """Derive the status from the attempts."""
         self.status = self._status()
 
@@ -209,6 +214,14 @@ class StudyView:
         return None
 
     def contenders(self, evaluation: Evaluation) -> int:
+    def held(self) -> Iterator[Evaluation]:
+        """Yield the evaluations that hold their architecture, by number."""
+        for evaluation in self.evaluations:
+            # of two that claimed the same one, the later will be given back
+            is_miss = evaluation.status in _MISSES
+            if not is_miss and self.owner(evaluation.architecture) is evaluation:
+                yield evaluation
+
         """Return how many evaluations of the same architecture came before this one."""
         return self._by_architecture[evaluation.architecture.arch_id].index(evaluation)
 

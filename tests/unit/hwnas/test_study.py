@@ -24,6 +24,7 @@ from hwnas.study import Ending, Proposal, SearchStudy, SpaceExhaustedError
 from hwnas.study_store import read_description
 from hwnas.worker_process import WorkerProcess
 from search_spaces import Architecture
+from hwnas.trial_record import RECORD, TrialContent, TrialRecord
 from tests.unit.hwnas.grid_study import (
     EVERYTHING,
     FEASIBLE,
@@ -93,6 +94,30 @@ def test_no_more_are_evaluated_than_wanted(journal: Path) -> None:
 
 def test_while_another_evaluation_runs_nothing_is_exhausted_yet(journal: Path) -> None:
     with open_study(journal) as study:
+def test_the_first_evaluations_are_those_that_hold_an_architecture(tmp_path: Path) -> None:
+    # at random many are proposed again, and many exceed the limit
+    with open_study(tmp_path / "study.journal", seed=1) as study:
+        numbers = [p.number for p in search(study, 6)]
+        assert numbers != list(range(6))
+        assert [e.number for e in study.first(5)] == numbers[:5]
+        assert all(e.has_ended for e in study.first(6))
+        running = claimed(study)
+        assert [e.number for e in study.first(9)] == [*numbers, running.number]
+        assert not study.first(9)[-1].has_ended
+
+
+def test_of_two_claims_of_one_architecture_the_first_counts(journal: Path) -> None:
+    """Before the later one is given back, and after."""
+    with open_study(journal) as study:
+        for token, i in (("a", 0), ("b", 0), ("c", 1)):
+            content = TrialContent(in_order(FEASIBLE)[i], positions=(0, 0, 0))
+            record = TrialRecord(token, "tester", WorkerProcess.current(), content)
+            study._store.create(TrialState.RUNNING, RECORD, record.to_dict())
+        assert [e.number for e in study.first(3)] == [0, 2]
+        study._store.finish(study._view.attempt("b").trial_id, TrialState.FAIL)
+        assert [e.number for e in study.first(3)] == [0, 2]
+
+
         search(study, len(FEASIBLE) - 1)
         last = study.claim(1000)
         assert last is not None
