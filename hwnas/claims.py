@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from optuna.trial import TrialState
 
 from hwnas.errors import UnreachableError
@@ -9,7 +11,11 @@ from hwnas.leases import LeaseKeeper, LeaseWatch
 from hwnas.sampler_mirror import SamplerMirror
 from hwnas.study_store import StudyStore
 from hwnas.study_view import Attempt, Evaluation, StudyView
-from hwnas.trial_record import ABANDONED, RECORD, TrialRecord
+from hwnas.trial_record import ABANDONED, DIED, RECORD, RELEASED, TrialRecord
+from hwnas.worker_process import WorkerProcess
+
+LAUNCHER = "launcher"
+"""Key under which the process that runs a search is announced, as JSON."""
 
 _CLOSING_S = 2.0
 
@@ -52,7 +58,7 @@ class Claims:
         expired = self._watch.expired(leases, self._store.outages)
         dead = [a for a in others if a.trial_id in expired or a.record.process.is_known_dead()]
         for attempt in dead:
-            self._abandon(attempt.trial_id, "died")
+            self._abandon(attempt.trial_id, self._cause(attempt))
         if dead:
             self.sync()
 
@@ -90,11 +96,19 @@ class Claims:
         self._store.patience_s = _CLOSING_S
         for trial_id in held:
             try:
-                self._abandon(trial_id, "released")
+                self._abandon(trial_id, RELEASED)
             except UnreachableError:
                 # its lease runs out
                 break
             self._keeper.drop(trial_id)
+
+    def _cause(self, dead: Attempt) -> str:
+        """Return what a death is put down to: the architecture, or the end of the search itself."""
+        launcher = self._store.announcement(LAUNCHER)
+        if launcher is None:
+            return DIED
+        is_over = WorkerProcess.from_dict(json.loads(launcher)).is_known_dead()
+        return RELEASED if is_over or dead.record.launcher != launcher else DIED
 
     def _abandon(self, trial_id: int, reason: str) -> None:
         if self._store.write(trial_id, ABANDONED, reason):

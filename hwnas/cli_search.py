@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 
 from hwnas.cli_output import Json, Predictors, console, console_progress, print_json
+
+_TERMINATED = 128 + signal.SIGTERM
 
 
 def search(
@@ -78,6 +82,8 @@ def worker(
     """Join a running search from another process or computer, and evaluate candidates."""
     from hwnas.worker import worker as run_worker
 
+    # as Ctrl-C: what is being evaluated goes to the others at once
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
     with console_progress() as progress:
         count = run_worker(location, study_name=study, base_dir=base_dir, progress=progress)
     if json_:

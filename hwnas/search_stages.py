@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
 from functools import partial
@@ -11,6 +12,7 @@ import numpy as np
 
 from hwnas.calibration_records import calibrate_into
 from hwnas.candidate_cost_model import CandidateCostModel
+from hwnas.claims import LAUNCHER
 from hwnas.costs import ArchitectureCosts, CostModel
 from hwnas.deriving import derive_variants
 from hwnas.errors import UserError
@@ -35,6 +37,7 @@ from hwnas.storages import open_storage
 from hwnas.study import SearchStudy
 from hwnas.study_store import read_description
 from hwnas.training_pool import TrainingPool
+from hwnas.worker_process import WorkerProcess
 from latency_predictors import calibrate
 from latency_predictors.coverage import covering_subset, distinct_architectures
 from latency_predictors.target_predictors import TargetPredictors
@@ -116,6 +119,7 @@ def _open_study(context: SearchContext, pool: Sequence[Architecture], resume: bo
     study.describe(PLAN, context.plan.to_json())
     study.announce(BUDGET, Budget.of(config).model_dump_json())
     study.announce(STOPPED, "")
+    study.announce(LAUNCHER, json.dumps(WorkerProcess.current().to_dict()))
     study.announce(RUN_FOLDER, str(context.run.path.resolve()))
     return study
 

@@ -13,7 +13,7 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
-from hwnas.claims import Claims
+from hwnas.claims import LAUNCHER, Claims
 from hwnas.costs import ArchitectureCosts
 from hwnas.objectives import Constraint, Objective
 from hwnas.parameter_space import ParameterSpace
@@ -156,6 +156,7 @@ class SearchStudy:
         directions = [objective.direction for objective in objectives]
         self._store = StudyStore(storage, name, patience_s)
         self._store.open(directions)
+        self._launcher = self._store.announcement(LAUNCHER)
         self._view = StudyView()
         parameters = ParameterSpace(space)
         self._mirror = SamplerMirror(parameters, directions, sampler)
@@ -236,7 +237,8 @@ class SearchStudy:
             else:
                 raise SpaceExhaustedError
             state = TrialState.PRUNED if content.is_miss else TrialState.RUNNING
-            attempt = self._claims.record(TrialRecord(new_token(), *self._author, content), state)
+            record = TrialRecord(new_token(), *self._author, content, self._launcher)
+            attempt = self._claims.record(record, state)
             evaluation = self._view.evaluations[attempt.number]
             lost = None
             if state == TrialState.RUNNING:
@@ -312,8 +314,6 @@ class SearchStudy:
             if evaluation.status == Status.COMPLETE
         ]
 
-    def endings(self, start: int = 0) -> list[Ending]:
-        """Return all that ended, in the order in which this object learned of it.
     def first(self, n: int) -> list[Evaluation]:
         """Return the first n evaluations of an architecture, or as many as there are, by number.
 
@@ -322,6 +322,8 @@ class SearchStudy:
         self._claims.sync()
         return list(islice(self._view.held(), n))
 
+    def endings(self, start: int = 0) -> list[Ending]:
+        """Return all that ended, in the order in which this object learned of it.
 
         Args:
             start: How many to leave out: those known from an earlier call.

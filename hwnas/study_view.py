@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hwnas.trial_record import (
     ABANDONED,
+    DIED,
     FAILURE,
     LEASE,
     OUTCOME,
@@ -119,12 +120,12 @@ class Evaluation:
             return f"the worker died {MAX_DEATHS} times"
         return None
 
-    def settle(self) -> None:
     @property
     def has_ended(self) -> bool:
         """Whether it is complete, stopped early or failed."""
         return self.status in _ENDED
 
+    def settle(self) -> None:
         """Derive the status from the attempts."""
         self.status = self._status()
 
@@ -145,7 +146,7 @@ class Evaluation:
 
     def _deaths(self) -> int:
         return sum(
-            a.state == TrialState.FAIL and a.attributes.get(ABANDONED) == "died"
+            a.state == TrialState.FAIL and a.attributes.get(ABANDONED) == DIED
             for a in self.attempts
         )
 
@@ -213,7 +214,6 @@ class StudyView:
                 return evaluation
         return None
 
-    def contenders(self, evaluation: Evaluation) -> int:
     def held(self) -> Iterator[Evaluation]:
         """Yield the evaluations that hold their architecture, by number."""
         for evaluation in self.evaluations:
@@ -222,6 +222,7 @@ class StudyView:
             if not is_miss and self.owner(evaluation.architecture) is evaluation:
                 yield evaluation
 
+    def contenders(self, evaluation: Evaluation) -> int:
         """Return how many evaluations of the same architecture came before this one."""
         return self._by_architecture[evaluation.architecture.arch_id].index(evaluation)
 

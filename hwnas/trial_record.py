@@ -14,7 +14,8 @@ RECORD = "record"
 OUTCOME = "outcome"
 # in an outcome
 FAILURE, POINTS, RESULT, VIOLATIONS = "failure", "points", "result", "violations"
-ABANDONED = "abandoned"
+# why another attempt is to be made: DIED speaks against the architecture, RELEASED does not
+ABANDONED, DIED, RELEASED = "abandoned", "died", "released"
 LEASE = "lease"
 RUNG = "rung:"
 
@@ -80,12 +81,14 @@ class TrialRecord:
         worker: Name of who stored it.
         process: Its process.
         content: What it is about.
+        launcher: As announced by whoever ran the search when the worker joined it.
     """
 
     token: str
     worker: str
     process: WorkerProcess
     content: TrialContent
+    launcher: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready form."""
@@ -93,6 +96,7 @@ class TrialRecord:
             "token": self.token,
             "worker": self.worker,
             "process": self.process.to_dict(),
+            "launcher": self.launcher,
             **self.content.to_dict(),
         }
 
@@ -102,7 +106,8 @@ class TrialRecord:
         content = dict(data)
         token, worker = content.pop("token"), content.pop("worker")
         process = WorkerProcess.from_dict(content.pop("process"))
-        return cls(token, worker, process, TrialContent.from_dict(content))
+        launcher = content.pop("launcher")
+        return cls(token, worker, process, TrialContent.from_dict(content), launcher)
 
 
 def new_token() -> str:

@@ -5,16 +5,23 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import optuna
 import pytest
+from optuna.trial import TrialState
 
+from hwnas.config import parse_config
 from hwnas.progress import SilentProgress
 from hwnas.run_folder import RunFolder
+from hwnas.search_budget import BUDGET, Budget
+from hwnas.storages import open_storage
 from tests.integration.board_rack import wait_until
 
 if TYPE_CHECKING:
@@ -66,6 +73,33 @@ def test_a_worker_of_a_finished_search_has_nothing_to_do(finished: RunFolder) ->
     done = hwnas("worker", str(finished.path))
     assert done.returncode == 0, done.stderr
     assert done.stdout == "0 candidates evaluated here; nothing is left to do\n"
+
+
+def test_a_worker_that_is_terminated_gives_back_what_it_evaluates(
+    tiny: TinySearch, finished: RunFolder, tmp_path: Path
+) -> None:
+    shutil.copytree(finished.path, tmp_path / "tiny")
+    manifest = json.loads((tmp_path / "tiny" / "manifest.json").read_text())
+    config = parse_config(manifest["config"], "manifest.json")
+    url = f"journal://{tmp_path}/tiny/study.journal"
+    study = optuna.load_study(study_name="tiny", storage=open_storage(url))
+    search = config.search.model_copy(update={"evaluations": 16})
+    more = Budget.of(config.model_copy(update={"search": search}))
+    study.set_user_attr(BUDGET, more.model_dump_json())
+    process = tiny.start("worker", str(tmp_path / "tiny"))
+
+    def running() -> list[optuna.trial.FrozenTrial]:
+        return study.get_trials(deepcopy=False, states=[TrialState.RUNNING])
+
+    assert wait_until(lambda: process.poll() is not None or bool(running()), 60)
+    time.sleep(0.05)  # recorded, it is then claimed
+    process.terminate()
+    errors = process.communicate(timeout=_TIMEOUT_S)[1]
+    assert process.returncode == 128 + signal.SIGTERM, errors
+    assert errors.strip() == ""
+    assert not running()
+    (last,) = [t for t in study.trials if t.state == TrialState.FAIL]
+    assert last.user_attrs["abandoned"] == "released"
 
 
 def test_weights_that_are_elsewhere_are_trained_again_and_are_the_same(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from optuna.trial import FrozenTrial, TrialState
 
 from hwnas.builtin_samplers import BuiltinSamplerName
+from hwnas.claims import LAUNCHER
 from hwnas.costs import ArchitectureCosts
 from hwnas.journal_file import FileStorage, JournalFile
 from hwnas.objectives import Constraint
@@ -22,9 +24,9 @@ from hwnas.samplers.pareto_guided import OTHER_VALUES
 from hwnas.storages import open_storage
 from hwnas.study import Ending, Proposal, SearchStudy, SpaceExhaustedError
 from hwnas.study_store import read_description
+from hwnas.trial_record import RECORD, TrialContent, TrialRecord
 from hwnas.worker_process import WorkerProcess
 from search_spaces import Architecture
-from hwnas.trial_record import RECORD, TrialContent, TrialRecord
 from tests.unit.hwnas.grid_study import (
     EVERYTHING,
     FEASIBLE,
@@ -92,8 +94,6 @@ def test_no_more_are_evaluated_than_wanted(journal: Path) -> None:
         assert len(search(study, 9)) == 2
 
 
-def test_while_another_evaluation_runs_nothing_is_exhausted_yet(journal: Path) -> None:
-    with open_study(journal) as study:
 def test_the_first_evaluations_are_those_that_hold_an_architecture(tmp_path: Path) -> None:
     # at random many are proposed again, and many exceed the limit
     with open_study(tmp_path / "study.journal", seed=1) as study:
@@ -118,6 +118,8 @@ def test_of_two_claims_of_one_architecture_the_first_counts(journal: Path) -> No
         assert [e.number for e in study.first(3)] == [0, 2]
 
 
+def test_while_another_evaluation_runs_nothing_is_exhausted_yet(journal: Path) -> None:
+    with open_study(journal) as study:
         search(study, len(FEASIBLE) - 1)
         last = study.claim(1000)
         assert last is not None
@@ -311,6 +313,30 @@ def test_an_evaluation_whose_worker_dies_three_times_is_a_failure(journal: Path)
         assert len(proposed) == len(FEASIBLE) - 1
         assert study.failures() == ["the worker died 3 times"]
         assert study.counts()["failed"] == 1
+
+
+def test_deaths_together_with_the_search_are_no_failure(journal: Path) -> None:
+    """Interrupted at the same training three times; each start announces itself anew."""
+    first = []
+    for start in range(3):
+        launcher = replace(WorkerProcess.current(), started=start)
+        with open_study(journal) as study:
+            study.announce(LAUNCHER, json.dumps(launcher.to_dict()))
+        first.append(killed_search(journal, "random", 0))
+    assert first[0] == first[1] == first[2]
+    # the last is dead itself: other workers see that before anyone resumes the search
+    with open_study(journal) as study:
+        assert first[0][0] in as_told(search(study, 1))
+        assert study.counts()["failed"] == 0
+
+
+def test_deaths_that_the_search_outlives_are_a_failure(journal: Path) -> None:
+    with open_study(journal) as study:
+        study.announce(LAUNCHER, json.dumps(WorkerProcess.current().to_dict()))
+    first = [killed_search(journal, "random", 0) for _ in range(3)]
+    with open_study(journal) as study:
+        assert first[0][0] not in as_told(search(study, 1))
+        assert study.failures() == ["the worker died 3 times"]
 
 
 def test_the_seed_decides_what_is_proposed(tmp_path: Path) -> None:
