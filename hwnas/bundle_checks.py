@@ -19,6 +19,7 @@ from hwnas.bundle_manifest import BundledNetwork, BundleManifest
 from hwnas.bundle_samples import BundleSamples, Logits
 from hwnas.errors import UserError
 from hwnas.preprocessing import preprocess
+from hwnas.runtime.staged_network import load_session
 
 FLOAT32_TOLERANCE = 1e-4
 """Float32 sums in another order differ by about 1e-6 of the largest logit per layer."""
@@ -73,16 +74,12 @@ def all_logits(run: RunStage, n_stages: int, samples: NDArray[np.float32]) -> Lo
 
 
 def onnx_logits(files: Sequence[Path], samples: NDArray[np.float32]) -> Logits:
-    """Return what ONNX Runtime computes, one sample at a time, as a device does."""
-    import onnxruntime
+    """Return what ONNX Runtime computes, one sample at a time, as a device does.
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    sessions = [
-        onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-        for file in files
-    ]
+    Raises:
+        UserError: If it cannot load a graph.
+    """
+    sessions = [load_session(file) for file in files]
 
     def run(stage: int, x: NDArray[np.float32]) -> Logits:
         return tuple(sessions[stage].run(None, {INPUT: x}))

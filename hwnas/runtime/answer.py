@@ -15,13 +15,14 @@ class Answer:
     Args:
         class_index: Predicted class.
         class_name: Its name.
-        confidence: Of the exit that answered, from 0 to 1, by the policy's measure.
+        confidence: Of the exit that answered, from 0 to 1, by the policy's measure; 0 where
+            its logits are not finite numbers.
         exit_index: That answered, 0 being the first.
         operating_point: That it was inferred at.
         latency_s: That this inference took here, with all overhead, seconds.
         energy_j: Mean of the operating point, joules: an estimate for this inference.
         energy_provenance: How that mean was obtained, such as ``measured`` or ``modelled``.
-        source: ``device``, or where else the answer comes from.
+        source: ``device``, or where else class and confidence come from.
     """
 
     class_index: int

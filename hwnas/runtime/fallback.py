@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.runtime.answer import Answer
+
+_LOG = logging.getLogger(__name__)
 
 Ask: TypeAlias = Callable[[NDArray[np.float32], Answer], Answer | None]
 """Answers an input in the device's place, or returns ``None`` to keep the device's answer."""
@@ -18,7 +22,8 @@ class LowConfidenceFallback:
     """Asks where answers of the last exit stay doubtful.
 
     Args:
-        ask: What to ask; its ``source`` should name it.
+        ask: What to ask; its ``source`` should name it. Where it raises, that is logged and the
+            device's answer kept.
         below: Confidence under which an answer of the last exit is doubtful, from 0 to 1.
         after: Doubtful answers in a row from which on each is asked for.
 
@@ -39,6 +44,9 @@ class LowConfidenceFallback:
     def consider(self, x: NDArray[np.float32], answer: Answer, *, is_last_exit: bool) -> Answer:
         """Return the device's answer, or another where it has been doubtful for long enough.
 
+        Of another answer class, confidence and source count; what the inference took stays
+        that of the device.
+
         Args:
             x: What was asked.
             answer: Of the device.
@@ -50,4 +58,20 @@ class LowConfidenceFallback:
         self._doubtful += 1
         if self._doubtful < self._after:
             return answer
-        return self._ask(x, answer) or answer
+        try:
+            other = self._ask(x, answer)
+            return answer if other is None else _in_place_of(answer, other)
+        except Exception:
+            # a server that is away must not cost the answer that is there
+            _LOG.warning("fallback: no answer, the device's is kept", exc_info=True)
+            return answer
+
+
+def _in_place_of(answer: Answer, other: Answer) -> Answer:
+    return replace(
+        answer,
+        class_index=other.class_index,
+        class_name=other.class_name,
+        confidence=other.confidence,
+        source=other.source,
+    )

@@ -72,7 +72,8 @@ class RuntimeMetrics:
                 answer.latency_s
             )
             values["hwnas_energy_joules_total"][energy] += answer.energy_j
-            values["hwnas_confidence"][()] = answer.confidence
+            if answer.source == "device":
+                values["hwnas_confidence"][()] = answer.confidence
 
     def text(self) -> str:
         """Return all metrics as Prometheus reads them."""
@@ -81,7 +82,7 @@ class RuntimeMetrics:
             for name, (kind, explanation) in _METRICS.items():
                 lines += [f"# HELP {name} {explanation}", f"# TYPE {name} {kind}"]
                 lines += [
-                    f"{name}{_label_text(labels)} {value!r}"
+                    f"{name}{_label_text(labels)} {float(value)!r}"
                     for labels, value in self._values[name].items()
                 ]
         return "\n".join(lines) + "\n"

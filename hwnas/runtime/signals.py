@@ -18,14 +18,21 @@ class DeviceState:
         battery_level: Share of the battery that is left, from 0 to 1.
         charging: Whether it is supplied from outside.
         temperature_c: Of the chip or its surroundings, degrees Celsius.
+
+    Raises:
+        ValueError: If a value is outside of `SIGNAL_RANGES`, or no number.
     """
 
     battery_level: float | None = None
     charging: bool | None = None
     temperature_c: float | None = None
 
-
-UNKNOWN = DeviceState()
+    def __post_init__(self) -> None:
+        for name in ("battery_level", "charging", "temperature_c"):
+            value = getattr(self, name)
+            low, high = SIGNAL_RANGES[name]
+            if value is not None and not low <= value <= high:
+                raise ValueError(f"{name}: wanted {low:g} to {high:g}. Got {value}.")
 
 
 class Signals(NamedTuple):
@@ -47,6 +54,8 @@ SIGNAL_RANGES: dict[str, tuple[float, float]] = {
     "confidence": (0.0, 1.0),
 }
 """Least and largest value of each signal."""
+
+UNKNOWN = DeviceState()
 
 
 def busiest_rate_per_min(interval_s: float) -> float:
@@ -79,11 +88,12 @@ class EventMonitor:
         Args:
             now_s: When, seconds of a clock that never goes back.
             events: How many events it was: 1, 0 for background, or what is expected.
-            confidence: Of the answer, from 0 to 1, where it is known.
+            confidence: Of the answer, from 0 to 1, where it is known; what is no finite
+                number has no part in the mean.
         """
         self._rate_per_s = self._decayed(now_s) + events / ACTIVITY_TIME_CONSTANT_S
         self._at_s = now_s
-        if confidence is None:
+        if confidence is None or not math.isfinite(confidence):
             return
         if self._confidence is None:
             self._confidence = confidence

@@ -12,9 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
+from hwnas.bundle_verification import verify
 from hwnas.errors import UserError
 from hwnas.exit_policy import ExitPolicy
 from hwnas.runtime import (
@@ -26,6 +29,7 @@ from hwnas.runtime import (
     RuntimeMetrics,
     serve_metrics,
 )
+from hwnas.runtime.signals import EventMonitor
 from tests.unit.hwnas.tiny_bundle import TinyBundle
 
 THRESHOLDS = {"high": 0.9, "low": 0.5}
@@ -190,6 +194,97 @@ def test_a_server_without_an_answer_leaves_the_devices(bundle: TinyBundle) -> No
     assert len(asked) == sum(a.exit_index for a in answers)
 
 
+@pytest.mark.parametrize("fails", [ConnectionError("away"), TypeError("of its own")])
+def test_a_server_that_fails_leaves_the_devices_answer_and_the_books(
+    bundle: TinyBundle, caplog: pytest.LogCaptureFixture, fails: Exception
+) -> None:
+    def server(x: NDArray[np.float32], answer: Answer) -> Answer:
+        raise fails
+
+    runtime = Runtime(bundle.path, fallback=LowConfidenceFallback(server, below=1.0, after=1))
+    metrics = RuntimeMetrics(runtime.operating_points, runtime.governor.mode)
+    runtime.observers.append(metrics)
+    answers = [runtime.infer(x) for x in bundle.x]
+    assert {a.source for a in answers} == {"device"}
+    assert f'source="device"}} {sum(a.exit_index == 1 for a in answers)}.0' in metrics.text()
+    assert str(fails) in caplog.text
+
+
+def test_an_answer_from_elsewhere_leaves_what_the_device_took(bundle: TinyBundle) -> None:
+    def server(x: NDArray[np.float32], answer: Answer) -> Answer:
+        return Answer(2, "c", 0.99, 0, "cloud", 3.0, 100.0, "measured", source="cloud")
+
+    runtime = Runtime(bundle.path, fallback=LowConfidenceFallback(server, below=1.0, after=1))
+    metrics = RuntimeMetrics(runtime.operating_points, runtime.governor.mode)
+    runtime.observers.append(metrics)
+    answers = [runtime.infer(x) for x in bundle.x]
+    by_cloud = [a for a in answers if a.source == "cloud"]
+    assert by_cloud
+    for answer in by_cloud:
+        assert (answer.class_name, answer.confidence) == ("c", 0.99)
+        assert answer.energy_j == pytest.approx(0.9e-3)
+        assert answer.energy_provenance == "modelled"
+        assert (answer.operating_point, answer.exit_index) == ("high", 1)
+        assert answer.latency_s < 3.0
+    text = metrics.text()
+    last = [a for a in answers if a.source == "device"][-1]
+    assert f"hwnas_confidence {last.confidence!r}" in text
+    assert 'provenance="measured"' not in text
+
+
+def test_values_of_numpy_print_as_numbers() -> None:
+    metrics = RuntimeMetrics({"high": None}, "high")
+    metrics.answered(0.0, replace(ANSWER, confidence=np.float32(0.5)))  # type: ignore[arg-type]
+    assert "hwnas_confidence 0.5\n" in metrics.text()
+
+
+def test_logits_that_are_no_numbers_are_answered_with_confidence_0(bundle: TinyBundle) -> None:
+    """Neither does one such answer stay in the mean for good."""
+    for k, shape in enumerate(([1, 1, 2, 2], [1, 5])):
+        heads = {"logits": bundle.heads[k].copy(), "features": bundle.trunk}
+        heads["logits"][0, 0] = 1e38
+        bundle.write_stage(k, shape, heads if k == 0 else {"logits": heads["logits"]})
+    bundle.choose_again()
+    runtime = Runtime(bundle.path)
+    large = np.full((1, 2, 2), 3e38, dtype=np.float32)
+    answer = runtime.infer(large)
+    assert (answer.exit_index, answer.confidence) == (1, 0.0)
+
+
+def test_a_confidence_that_is_no_number_has_no_part_in_the_mean() -> None:
+    monitor = EventMonitor()
+    for confidence in (float("nan"), 0.8, float("nan"), float("inf"), 0.8):
+        monitor.answered(0.0, 0.0, confidence)
+    assert monitor.signals(0.0, DeviceState()).confidence == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("battery_level", 10.0),
+        ("battery_level", -0.1),
+        ("temperature_c", 300.0),
+        ("temperature_c", float("nan")),
+    ],
+)
+def test_a_device_state_in_another_unit_is_refused(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=rf"{name}: wanted .* Got"):
+        DeviceState(**{name: value})  # type: ignore[arg-type]
+
+
+def test_a_graph_that_the_installed_onnx_runtime_lacks_is_one_line(bundle: TinyBundle) -> None:
+    path = bundle.path / bundle.stage(1)
+    model = onnx.load(path)
+    model.graph.node[1].op_type = "MatMulOfTheFuture"
+    onnx.save(model, path)
+    bundle.choose_again()
+    message = rf"stage_1\.onnx: ONNX Runtime {re.escape(onnxruntime.__version__)} cannot load it"
+    with pytest.raises(UserError, match=message):
+        Runtime(bundle.path)
+    with pytest.raises(UserError, match=message):
+        verify(bundle.path)
+
+
 @pytest.mark.parametrize(("below", "after"), [(0.0, 1), (1.1, 1), (0.5, 0)])
 def test_a_fallback_that_makes_no_sense_is_refused(below: float, after: int) -> None:
     with pytest.raises(ValueError, match="wanted"):
@@ -214,6 +309,31 @@ def test_the_log_holds_every_answer_and_change_as_a_line(
     assert change["signals"]["battery_level"] == 0.1
     assert "temperature_c" not in change["signals"]
     assert lines[2]["operating_point"] == "low"
+
+
+def test_signals_of_numpy_are_logged(bundle: TinyBundle, policy: Path, tmp_path: Path) -> None:
+    with DecisionLog(tmp_path / "log.jsonl") as log:
+        runtime = Runtime(bundle.path, policy=policy)
+        runtime.observers.append(log)
+        device = DeviceState(np.float32(0.125), np.bool_(False), np.float32(20))  # type: ignore[arg-type]
+        runtime.infer(bundle.x[0], device)
+    change = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[0])
+    assert change["signals"]["battery_level"] == 0.125
+    assert change["signals"]["charging"] is False
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
+def test_a_full_disk_is_told_once_and_stops_no_answer(
+    bundle: TinyBundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    with DecisionLog(Path("/dev/full")) as log:
+        runtime = Runtime(bundle.path)
+        runtime.observers.append(log)
+        answers = [runtime.infer(x) for x in bundle.x]
+    assert len(answers) == len(bundle.x)
+    assert [r.getMessage() for r in caplog.records] == [
+        "/dev/full: cannot be written (No space left on device)"
+    ]
 
 
 _LINE = re.compile(r'^(?P<name>[a-z_]+)(\{(?P<labels>([a-z_]+="[^"]*",?)*)\})? (?P<value>\S+)$')
