@@ -36,7 +36,7 @@ def evaluate_candidates(context: SearchContext, workers: int) -> None:
     context.progress.phase("Training candidates", max(0, wanted - seen.evaluated))
     if seen.evaluated < wanted and accounts.stop_reason(budget) is None:
         with _team(context, workers) as team:
-            while team.check():
+            while team.check(seen.endings):
                 seen.look()
                 time.sleep(_LOOK_S)
         seen.look()
@@ -72,15 +72,15 @@ class _Seen:
     def __init__(self, context: SearchContext) -> None:
         self._context = context
         before = context.study.endings()
-        self._endings = len(before)
+        self.endings = len(before)
         self.evaluated = sum(ending.values is not None for ending in before)
         self._ladder = context.config.accuracy.scorer != "auto"
 
     def look(self) -> None:
         """Tell what has ended since the last look, and how accuracies are scored from now on."""
         study, progress = self._context.study, self._context.progress
-        for ending in study.endings(self._endings):
-            self._endings += 1
+        for ending in study.endings(self.endings):
+            self.endings += 1
             if ending.result is None:
                 progress.message("an evaluation killed its workers: recorded as failed")
                 continue

@@ -13,11 +13,36 @@ from typing import Self
 from hwnas.child_processes import blocked_interrupt, end_with_parent
 from hwnas.errors import UnreachableError, UserError
 
-MOST_RESTARTS = 10
-"""A search that kills its workers again and again must end."""
+# of each worker, while no evaluation ends: an architecture that kills its workers is itself
+# recorded as a failure after a few
+_MOST_DEATHS = 10
 
 # how long a worker that starts while the storage restarts waits for it
 _PATIENCE_S = 300.0
+
+
+class Deaths:
+    """Counts the workers that died since an evaluation last ended.
+
+    Args:
+        workers: How many are at work at once.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self._most = _MOST_DEATHS * workers
+        self._ended = 0
+        self.count = 0
+
+    def are_too_many(self, ended: int) -> bool:
+        """Count one more; return whether another worker would only die, too.
+
+        Args:
+            ended: How many evaluations of the study have ended.
+        """
+        if ended != self._ended:
+            self._ended, self.count = ended, 0
+        self.count += 1
+        return self.count > self._most
 
 
 class LocalWorkers:
@@ -35,17 +60,21 @@ class LocalWorkers:
     def __init__(self, location: str, study_name: str, count: int) -> None:
         self._arguments = (location, study_name)
         self._running: list[tuple[SpawnProcess, Connection]] = []
-        self._restarts = 0
+        self._deaths = Deaths(count)
         with blocked_interrupt():
             for _ in range(count):
                 self._start()
 
-    def check(self) -> bool:
+    def check(self, ended: int) -> bool:
         """Replace workers that died; return whether any is at work.
 
+        Args:
+            ended: How many evaluations of the study have ended.
+
         Raises:
-            UserError, UnreachableError: As a worker raised it.
-            RuntimeError: With a worker's traceback, or if workers die again and again.
+            UserError, UnreachableError: As a worker raised it, or if workers die again and
+                again, and no evaluation ends.
+            RuntimeError: With a worker's traceback.
         """
         for worker in list(self._running):
             process, errors = worker
@@ -57,7 +86,7 @@ class LocalWorkers:
                 with contextlib.suppress(EOFError):
                     raise_as_here(*errors.recv())
             if process.exitcode != 0:
-                self._replace(process)
+                self._replace(process, ended)
         return bool(self._running)
 
     def stop(self) -> None:
@@ -74,11 +103,12 @@ class LocalWorkers:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _replace(self, dead: SpawnProcess) -> None:
-        self._restarts += 1
-        if self._restarts > MOST_RESTARTS:
-            raise RuntimeError(
-                f"{self._restarts} worker processes died, the last with exit code {dead.exitcode}"
+    def _replace(self, dead: SpawnProcess, ended: int) -> None:
+        if self._deaths.are_too_many(ended):
+            raise UserError(
+                f"{self._deaths.count} worker processes died in a row, the last with exit code "
+                f"{dead.exitcode}, and no evaluation ended. Where memory is short, go on with "
+                "fewer: --resume --workers N."
             )
         with blocked_interrupt():
             self._start()

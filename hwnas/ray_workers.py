@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import socket
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from hwnas.errors import UnreachableError, UserError
-from hwnas.local_workers import MOST_RESTARTS, raise_as_here, work
+from hwnas.local_workers import Deaths, raise_as_here, work
 
 if TYPE_CHECKING:
     from hwnas.config import RayConfig
@@ -18,9 +19,9 @@ _ANSWER_S = 10.0
 class RayWorkers:
     """So many Ray tasks that evaluate candidates until nothing is left to do.
 
-    Each is what ``hwnas worker`` is; Ray only chooses where it runs. It starts a worker
-    anew that dies with its node: what it was evaluating is taken up again. Every node needs
-    hwnas, the data set, and the storage's address.
+    Each is what ``hwnas worker`` is; Ray only chooses where it runs. One that dies, maybe with
+    its node, is replaced: what it was evaluating is taken up again. Every node needs hwnas,
+    the data set, and the storage's address.
 
     Args:
         url: Storage of the study.
@@ -44,27 +45,32 @@ class RayWorkers:
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise _no_cluster(settings.address, error) from None
         remote = ray.remote(
-            num_cpus=settings.cpus_per_worker,
-            num_gpus=settings.gpus_per_worker,
-            max_retries=MOST_RESTARTS,
+            num_cpus=settings.cpus_per_worker, num_gpus=settings.gpus_per_worker, max_retries=0
         )(work)
-        self._running: list[Any] = [remote.remote(url, study_name) for _ in range(settings.workers)]
+        self._start = partial(remote.remote, url, study_name)
+        self._deaths = Deaths(settings.workers)
+        self._running: list[Any] = [self._start() for _ in range(settings.workers)]
 
-    def check(self) -> bool:
-        """Return whether any worker is at work.
+    def check(self, ended: int) -> bool:
+        """Replace workers that died; return whether any is at work.
+
+        Args:
+            ended: How many evaluations of the study have ended.
 
         Raises:
-            UserError, UnreachableError: As a worker raised it.
-            RuntimeError: With a worker's traceback, or if workers die again and again.
+            UserError, UnreachableError: As a worker raised it, or if workers die again and
+                again, and no evaluation ends.
+            RuntimeError: With a worker's traceback.
         """
-        ended, self._running = self._ray.wait(
+        over, self._running = self._ray.wait(
             self._running, num_returns=len(self._running), timeout=0
         )
-        for task in ended:
+        for task in over:
             try:
                 error = self._ray.get(task)
             except self._ray.exceptions.RayError as death:
-                raise RuntimeError(f"a worker on the cluster died: {death}") from None
+                self._replace(death, ended)
+                continue
             if error is not None:
                 raise_as_here(*error)
         return bool(self._running)
@@ -75,6 +81,14 @@ class RayWorkers:
             self._ray.cancel(task, force=True)
         self._running.clear()
         self._ray.shutdown()
+
+    def _replace(self, death: Exception, ended: int) -> None:
+        if self._deaths.are_too_many(ended):
+            raise UserError(
+                f"{self._deaths.count} workers on the cluster died in a row, and no evaluation "
+                f"ended. Go on with --resume; the last died of: {death}"
+            )
+        self._running.append(self._start())
 
     def __enter__(self) -> Self:
         return self
