@@ -123,7 +123,8 @@ def rank_quality(
 
     Means over the pairs of a score's training and another seed's accuracy. Percentile
     intervals over architectures drawn with replacement; with 16 of them they cover somewhat
-    less than they say. Draws in which everything ties are left out.
+    less than they say. Draws in which everything ties are left out; where it does in all, the
+    interval is NaN.
 
     Args:
         scores: Of n architectures.
@@ -140,7 +141,8 @@ def rank_quality(
     estimates = []
     for correlate in (spearman, kendall):
         all_of_them = cross_seed(correlate, scores.values, accuracy, drawn)
-        low, high = np.nanpercentile(all_of_them[1:], tails)
+        found = all_of_them[1:][~np.isnan(all_of_them[1:])]
+        low, high = np.percentile(found, tails) if len(found) else (np.nan, np.nan)
         estimates.append(Estimate(float(all_of_them[0]), float(low), float(high)))
     return RankQuality(scores.name, scores.cpu_s, *estimates)
 

@@ -10,12 +10,13 @@ from functools import cached_property
 import numpy as np
 
 from hwnas.candidate_training import TrainingOutcome
+from hwnas.ladder_text import ladder_lines
 from hwnas.ranking_quality import CandidateScores, RankingSample
 from hwnas.scorers import AccuracyScorer, ScoringContext, create
 from hwnas.scorers.reseeded import ReseededTraining
 from hwnas.scorers.supernet import inherited_scores, is_worth_trying
 from hwnas.scorers.training_free import TRAINING_FREE
-from hwnas.scoring_ladder import choose_ladder, ladder_lines
+from hwnas.scoring_ladder import choose_ladder
 from hwnas.search_budget import announced_budget
 from hwnas.search_samplers import CandidateFilter
 from hwnas.study import Evaluated, SearchStudy
@@ -141,6 +142,8 @@ class ScorerChoice:
 
     def _training_free(self, evaluated: Sequence[Evaluated]) -> list[CandidateScores]:
         context = self._context
+        if context.config.search.sampler != "pareto_guided":
+            return []  # the others do not ask for them
         began = time.process_time()
         encodings = encode(context.space, [e.architecture for e in evaluated])
         values = self._filter.scores(encodings)

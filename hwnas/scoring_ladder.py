@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,6 @@ from hwnas.ranking_quality import (
     cross_seed,
     rank_quality,
     resampled,
-    resolvable_difference,
-    resolvable_share,
     spearman,
 )
 
@@ -33,6 +31,8 @@ _RESAMPLES = 100
 _REPEATS = 200
 # the best of more gains little: the expected maximum grows as the root of twice their logarithm
 _MOST_CANDIDATES = 500
+# of singular values, the least that is more than rounding: below it scores tell the same
+_SAME = 1e-6
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,11 @@ class LadderChoice:
     scores: tuple[RankQuality, ...]
     sample: RankingSample
 
+    @property
+    def has_order(self) -> bool:
+        """Whether the ceiling's interval lies above 0: trainings order architectures."""
+        return self.scores[-1].spearman.low > 0  # not of NaN, where all accuracies are equal
+
 
 def choose_ladder(
     sample: RankingSample,
@@ -129,10 +134,11 @@ def choose_ladder(
     """Choose among full training, halving, a filter before either, and a supernet.
 
     The rule: all ladders get the same processor seconds, so that a cheaper one sees more
-    candidates. Each picks one candidate; its gain is the accuracy that the pick has under
-    another seed. Scores and accuracies are drawn from a normal copula with the sample's rank
-    correlations. Another ladder than full training is chosen if it gains more in at least
-    `SURE` of the samples bootstrapped from this one; of several such, the one that gains most.
+    candidates. Each picks one candidate; its gain is the accuracy that is expected of the pick
+    under another seed. Scores are drawn from a normal copula with the sample's rank
+    correlations, anew for each sample. Another ladder than full training is chosen if it gains
+    more in at least `SURE` of the samples bootstrapped from this one, and does so without its
+    filter, too; of several such, the one that gains most.
     Where the ceiling's interval holds 0, accuracies judge nothing, and full training stays.
     Candidates are taken to be drawn as the sample was: where a search has narrowed them down,
     cheap scores tell less.
@@ -164,10 +170,20 @@ def choose_ladder(
     )
     singles = (*training_free, *([inherited] if inherited else ()), *sample.rungs)
     scores = tuple(rank_quality(score, sample.accuracy, seed) for score in singles)
-    judged = scores[-1].spearman.low > 0
-    surer = [quality for quality in considered[1:] if judged and quality.chance >= SURE]
-    best = max(surer, key=lambda quality: quality.gain.value, default=considered[0])
-    return LadderChoice(best.ladder, considered, scores, sample)
+    choice = LadderChoice(ladders[0], considered, scores, sample)
+    return replace(choice, chosen=surest(considered)) if choice.has_order else choice
+
+
+def surest(considered: Sequence[LadderQuality]) -> Ladder:
+    """Return what gains most of those that surely gain more than the first, full training.
+
+    A scorer must be sure without a filter, too: what samplers make of training-free scores is
+    not this filter, and may be nothing.
+    """
+    full, *others = considered
+    sure = {full.ladder.name, *(q.ladder.name for q in others if q.chance >= SURE)}
+    surer = [q for q in others if {q.ladder.name, q.ladder.scorer} <= sure]
+    return max(surer, key=lambda quality: quality.gain.value, default=full).ladder
 
 
 def mean_rank(scores: Sequence[CandidateScores]) -> CandidateScores:
@@ -211,20 +227,26 @@ def _gains(
         return np.zeros(len(drawn))
     values = [stage.scores.values for stage in ladder.stages]
     joint = _joint_correlations(values, accuracy, drawn)
+    # each with draws of its own: an error common to all of them would look like a sure gain
     rng = np.random.default_rng(seed)
-    noise = rng.standard_normal((_REPEATS, n, joint.shape[-1]))
-    return np.array([_gain(noise @ _root(matrix).T, ladder.stages) for matrix in joint])
+    return np.array([_gain(ladder.stages, n, matrix, rng) for matrix in joint])
 
 
-def _gain(simulated: NDArray[np.float64], stages: Sequence[Stage]) -> float:
-    """Return the mean of the last column of what the stages, the other columns, pick."""
-    left = simulated
+def _gain(
+    stages: Sequence[Stage], n: int, joint: NDArray[np.float64], rng: np.random.Generator
+) -> float:
+    """Return the mean accuracy expected of what the stages pick of n candidates."""
+    root = _root(joint)
+    scores, accuracy = root[:-1], root[-1]
+    left = rng.standard_normal((_REPEATS, n, len(root))) @ scores.T
     for i, stage in enumerate(stages):
         last = i == len(stages) - 1
         keep = 1 if last else math.ceil(left.shape[1] * stage.kept)
         best = np.argpartition(-left[:, :, i], keep - 1, axis=1)[:, :keep]
         left = np.take_along_axis(left, best[:, :, None], axis=1)
-    return float(left[:, 0, -1].mean())
+    # an accuracy's own share of chance is not drawn: it has no part in the choice
+    expected = left[:, 0] @ (accuracy @ np.linalg.pinv(scores, rcond=_SAME))
+    return float(expected.mean())
 
 
 def _joint_correlations(
@@ -253,48 +275,3 @@ def _root(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     values, vectors = np.linalg.eigh(matrix)
     root = vectors * np.sqrt(np.maximum(values, 0))
     return np.asarray(root / np.linalg.norm(root, axis=1, keepdims=True), dtype=np.float64)
-
-
-def ladder_lines(choice: LadderChoice) -> list[str]:
-    """Return the choice as a short table with its reasons."""
-    sample = choice.sample
-    n, seeds = sample.accuracy.shape
-    lines = [
-        f"How well scores rank {n} architectures, judged by accuracies of another seed "
-        f"({seeds} seeds each):",
-        f"{'':<27} {'CPU s each':>10} {'Spearman (95 %)':>22} {'Kendall (95 %)':>22}",
-    ]
-    *_, ceiling = choice.scores
-    for score in choice.scores:
-        name = f"{score.name} (the ceiling)" if score is ceiling else score.name
-        correlations = f"{_shown(score.spearman):>22} {_shown(score.kendall):>22}"
-        lines.append(f"{name:<27} {score.cpu_s:>10.3g} {correlations}")
-    if ceiling.spearman.low <= 0:
-        lines.append(
-            "One training may rank no better than chance: no order of accuracies is claimed."
-        )
-    least = resolvable_difference(sample.accuracy, sample.n_judged, 1)
-    lines += [
-        f"One training each tells accuracies apart that differ by {least:.1%} or more; the "
-        f"{seeds} seeds tell {resolvable_share(sample):.0%} of these pairs apart.",
-        f"{'':<27} {'CPU s each':>10} {'candidates':>10} {'gain in sd (95 %)':>22} "
-        f"{'beats full':>10}",
-    ]
-    for quality in choice.considered:
-        chance = "" if quality is choice.considered[0] else f"{quality.chance:.0%}"
-        lines.append(
-            f"{quality.ladder.name:<27} {quality.ladder.cpu_s:>10.3g} {quality.candidates:>10} "
-            f"{_shown(quality.gain):>22} {chance:>10}"
-        )
-    if choice.chosen is not choice.considered[0].ladder:
-        reason = "it gains most of those that surely gain more for the same processor time"
-    elif ceiling.spearman.low <= 0:
-        reason = "accuracies that order nothing cannot judge what is cheaper"
-    else:
-        reason = f"nothing else is {SURE:.0%} sure to gain more for the same processor time"
-    lines.append(f"Chosen: {choice.chosen.name}; {reason}.")
-    return lines
-
-
-def _shown(estimate: Estimate) -> str:
-    return f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"

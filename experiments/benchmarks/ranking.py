@@ -23,13 +23,14 @@ import torch
 from hwnas.candidate_training import TrainingTask
 from hwnas.config import load_config
 from hwnas.datasets import load_dataset
+from hwnas.ladder_text import ladder_lines
 from hwnas.ranking_quality import CandidateScores, RankingSample
 from hwnas.scorers import ScoringContext
 from hwnas.scorers.reseeded import ReseededTraining
 from hwnas.scorers.supernet import inherited_scores
 from hwnas.scorers.testing import RungsInMemory
 from hwnas.scorers.training_free import TRAINING_FREE, TrainingFreeScores
-from hwnas.scoring_ladder import LadderChoice, choose_ladder, ladder_lines
+from hwnas.scoring_ladder import LadderChoice, choose_ladder
 from hwnas.spaces import create_space
 from latency_predictors.coverage import distinct_architectures
 from search_spaces import Architecture, total_macs

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from experiments.benchmarks.ranking import as_json, rank
+from hwnas.ladder_text import ladder_lines
 from hwnas.scorers.testing import small_context
-from hwnas.scoring_ladder import ladder_lines
 
 
 def test_every_score_is_judged_against_the_ceiling(tmp_path: Path) -> None:

@@ -171,3 +171,17 @@ def test_what_a_resumed_search_may_spend_decides_what_pays(
     search.study.texts[BUDGET] = longer.model_dump_json()
     search.choice.settle()
     assert budgets_cpu_s == [20 * 9.0]
+
+
+@pytest.mark.parametrize(("sampler", "filtered"), [("pareto_guided", True), ("tpe", False)])
+def test_scores_without_training_count_only_for_samplers_that_ask_for_them(
+    tmp_path: Path, sampler: str, filtered: bool
+) -> None:
+    search = Search(tmp_path, sampler=sampler)
+    search.end(range(COUNT))
+    search.choice.settle()
+    lines = search.study.ladder["lines"]
+    assert any(line.startswith("filter, full") for line in lines) == filtered
+    assert any(line.startswith("naswot") for line in lines) == filtered
+    # they order as accuracies do, here
+    assert search.filter.pays == filtered

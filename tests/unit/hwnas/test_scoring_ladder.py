@@ -7,8 +7,16 @@ import pytest
 from numpy.typing import NDArray
 from scipy import integrate, stats
 
-from hwnas.ranking_quality import CandidateScores, RankingSample
-from hwnas.scoring_ladder import LadderChoice, choose_ladder, ladder_lines, mean_rank
+from hwnas.ladder_text import ladder_lines
+from hwnas.ranking_quality import CandidateScores, Estimate, RankingSample
+from hwnas.scoring_ladder import (
+    Ladder,
+    LadderChoice,
+    LadderQuality,
+    choose_ladder,
+    mean_rank,
+    surest,
+)
 
 N = 16
 BUDGET_CPU_S = 400.0
@@ -86,6 +94,54 @@ def test_where_seeds_decide_everything_full_training_stays(quality: NDArray[np.f
     *_, reason = lines = ladder_lines(choice)
     assert any("no order of accuracies is claimed" in line for line in lines)
     assert reason == "Chosen: full; accuracies that order nothing cannot judge what is cheaper."
+
+
+@pytest.mark.filterwarnings("error")
+def test_where_all_accuracies_are_equal_nothing_beats_full_training(
+    quality: NDArray[np.float64],
+) -> None:
+    equal = np.full((N, 2), 0.9)
+    rungs = tuple(
+        CandidateScores(rung.name, equal if rung.cpu_s == 9 else rung.values, rung.cpu_s)
+        for rung in sample_of(quality, 0.1).rungs
+    )
+    choice = choose(RankingSample(equal, rungs, 500), CandidateScores("free", quality, 0.1))
+    assert [found.chance for found in choice.considered] == [0.0] * 4
+    *table, reason = ladder_lines(choice)
+    assert any("no order of accuracies is claimed" in line for line in table)
+    assert reason == "Chosen: full; accuracies that order nothing cannot judge what is cheaper."
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_errors_of_the_simulation_are_not_common_to_all_samples(
+    quality: NDArray[np.float64], seed: int
+) -> None:
+    """What is as good as a full training, and next to as dear, beats it half of the time."""
+    rng = np.random.default_rng(5)
+    accuracy = 0.8 + 0.02 * (quality[:, None] + 0.5 * rng.normal(size=(N, 2)))
+    sample = RankingSample(accuracy, (CandidateScores("full training", accuracy, 9.0),), 500)
+    again = CandidateScores("again", accuracy, 8.95)
+    *_, found = choose_ladder(sample, 905.0, 3, seed, inherited=again).considered
+    assert found.candidates == 101
+    # of 100 samples: a deviation of 0.05; the one candidate more makes as much of a difference
+    assert found.chance == pytest.approx(0.5, abs=0.05 + 4 * 0.05)
+
+
+@pytest.mark.parametrize(("unfiltered", "wanted"), [(0.96, "filter, halving"), (0.9, "full")])
+def test_no_scorer_is_chosen_for_its_filter_alone(
+    perfect: LadderChoice, unfiltered: float, wanted: str
+) -> None:
+    def quality_of(scorer: str, filtered: bool, gain: float, chance: float) -> LadderQuality:
+        ladder = Ladder(scorer, filtered, perfect.chosen.stages)
+        return LadderQuality(ladder, 100, Estimate(gain, gain, gain), chance)
+
+    considered = [
+        quality_of("full", False, 1.0, 0.0),
+        quality_of("halving", False, 1.5, unfiltered),
+        quality_of("full", True, 1.2, 0.9),
+        quality_of("halving", True, 2.0, 0.99),
+    ]
+    assert surest(considered).name == wanted
 
 
 def test_early_rungs_that_mislead_are_not_used(quality: NDArray[np.float64]) -> None:
