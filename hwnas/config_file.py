@@ -68,7 +68,7 @@ def parse_yaml(text: str, source: str) -> Any:
     """Return what YAML text says.
 
     Args:
-        text: One document; of tags only those of plain data are known.
+        text: One document without aliases; of tags only those of plain data are known.
         source: What error messages call it.
 
     Raises:
@@ -92,7 +92,19 @@ def parse_yaml(text: str, source: str) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML that reads 1e-3 as a number and refuses a key written twice."""
+    """Safe YAML that reads 1e-3 as a number, and refuses aliases and a key written twice."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        # few of them make a document of gigabytes, or one that holds itself
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(
+                None,
+                None,
+                f"aliases such as *{event.anchor} are not read: repeat what it names",
+                event.start_mark,
+            )
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()

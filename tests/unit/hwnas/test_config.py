@@ -16,6 +16,9 @@ from hwnas.errors import UserError
 
 DIGITS = "name: x\ndataset: {kind: digits}\n"
 NPZ = "name: x\ndataset: {kind: npz, path: a.npz, "
+BOMB = "a0: &a0 [x]\n" + "".join(
+    f"a{k + 1}: &a{k + 1} [{', '.join([f'*a{k}'] * 10)}]\n" for k in range(10)
+)
 EXPERIMENTS = sorted((Path(__file__).parents[3] / "experiments").glob("*.yaml"))
 
 
@@ -157,6 +160,9 @@ def test_what_is_missing_is_named(tmp_path: Path, text: str, message: str) -> No
         ("name: x\n\tdataset: {}", ":2: not valid YAML (while scanning"),
         (DIGITS + "name: y", ":3: not valid YAML (key 'name' is written twice)"),
         (DIGITS + "search: {batch: 1, batch: 2}", ":3: not valid YAML (key 'batch' is written"),
+        (DIGITS + "seed: &a 1\nnotes: *a", ":4: not valid YAML (aliases such as *a are not read"),
+        # ten lines would be ten thousand million words
+        (BOMB, ":2: not valid YAML (aliases such as *a0 are not read: repeat what it names)"),
         (DIGITS + "1: y", ":3: not valid YAML (keys must be text. Got 1.)"),
         (DIGITS + "? [a]\n: 1", ":3: not valid YAML (keys must be text. Got ['a'].)"),
         (DIGITS + "---\nname: y", ":3: not valid YAML (expected a single document"),
@@ -166,7 +172,7 @@ def test_what_is_missing_is_named(tmp_path: Path, text: str, message: str) -> No
         (DIGITS + "seed: 2024-13-45", "not valid YAML (month must be in 1..12"),
         (DIGITS + "seed: " + "9" * 5000, "not valid YAML (Exceeds the limit"),
         (DIGITS + "seed: " + "[" * 3000, "nested too deeply"),
-        (DIGITS + "seed: &x [*x]", "Circular reference detected"),
+        (DIGITS + "seed: &x [*x]", ":3: not valid YAML (aliases such as *x are not read"),
         (DIGITS + '"a\\nb": 1', "a b: unknown key"),
         (DIGITS + '"\\e[2J": 1', r"\x1b[2J: unknown key"),
         (DIGITS + '"\\uD800": 1', "document: wanted text that is valid Unicode."),
