@@ -42,26 +42,30 @@ class PredictedAnswers:
 
     Args:
         points: By name.
-        has_quiet_class: Whether background can be told from events. Then an event is active
-            where it is recognised, and background where it is mistaken; else all are active.
+        quiet_class: Background, where it can be told from events. Then it is right as often as
+            the recall of that class says, and events as often as those of the others do on
+            average; an event is active where it is recognised, and background where it is
+            mistaken. Without such a class all are active.
     """
 
-    def __init__(self, points: Mapping[str, OperatingPoint], has_quiet_class: bool) -> None:
+    def __init__(self, points: Mapping[str, OperatingPoint], quiet_class: str | None) -> None:
         self._answers = {
-            (name, is_event): SimulatedAnswer(p.accuracy, self._active(p, is_event), None)
-            if has_quiet_class
-            else SimulatedAnswer(p.accuracy, 1.0, None)
-            for name, p in points.items()
+            (name, is_event): _predicted(point, quiet_class, is_event)
+            for name, point in points.items()
             for is_event in (False, True)
         }
-
-    @staticmethod
-    def _active(point: OperatingPoint, is_event: bool) -> float:
-        return point.accuracy if is_event else 1 - point.accuracy
 
     def answer(self, mode: str, row: int, is_event: bool) -> SimulatedAnswer:
         """Return the same for all rows of a kind."""
         return self._answers[mode, is_event]
+
+
+def _predicted(point: OperatingPoint, quiet_class: str | None, is_event: bool) -> SimulatedAnswer:
+    if quiet_class is None:
+        return SimulatedAnswer(point.accuracy, 1.0, None)
+    recalls = [r for name, r in point.recalls.items() if (name != quiet_class) == is_event]
+    right = float(np.mean(recalls)) if recalls else point.accuracy
+    return SimulatedAnswer(right, right if is_event else 1 - right, None)
 
 
 class SampledAnswers:

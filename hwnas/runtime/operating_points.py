@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ class OperatingPoint:
         latency_provenance: How it was obtained.
         accuracy: On the test split; on the validation split where that is not known.
         device_point: Clock and power mode of the device; ``None`` for the usual one.
+        recalls: By class, on the same split as the accuracy; of classes that it has samples of.
     """
 
     energy_j: float
@@ -31,6 +32,7 @@ class OperatingPoint:
     latency_provenance: str
     accuracy: float
     device_point: str | None = None
+    recalls: Mapping[str, float] = field(default_factory=dict)
 
 
 def point_of(
@@ -46,7 +48,7 @@ def point_of(
     Raises:
         UserError: If energy, latency or accuracy is missing or no number.
     """
-    accuracy = "accuracy" if "accuracy" in metrics else "validation_accuracy"
+    split = "" if "accuracy" in metrics else "validation_"
     try:
         energy, latency = metrics["energy_j"], metrics["latency_s"]
         return OperatingPoint(
@@ -54,13 +56,22 @@ def point_of(
             str(energy["provenance"]),
             float(latency["value"]),
             str(latency["provenance"]),
-            float(metrics[accuracy]["value"]),
+            float(metrics[f"{split}accuracy"]["value"]),
             device_point,
+            _recalls(metrics, f"{split}recall("),
         )
     except KeyError as error:
         raise UserError(f"{where}: metrics: {error} is missing. Export the bundle again.") from None
     except (TypeError, ValueError) as error:
         raise UserError(f"{where}: metrics: damaged ({error}). Export the bundle again.") from None
+
+
+def _recalls(metrics: Mapping[str, Mapping[str, Any]], prefix: str) -> dict[str, float]:
+    return {
+        name.removeprefix(prefix)[:-1]: float(metric["value"])
+        for name, metric in metrics.items()
+        if name.startswith(prefix)
+    }
 
 
 def points_of(bundle: Path, manifest: BundleManifest) -> dict[str, OperatingPoint]:

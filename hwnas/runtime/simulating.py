@@ -105,7 +105,7 @@ def simulate(
     if run:
         answers = SampledAnswers(bundle, manifest, rules.quiet_class)
     else:
-        answers = PredictedAnswers(models, rules.quiet_class is not None)
+        answers = PredictedAnswers(models, rules.quiet_class)
     ours = simulate_policy(events, rules, points, answers, product)
     fixed = {
         name: simulate_policy(events, ScalingPolicy(default=name), {name: model}, answers, product)

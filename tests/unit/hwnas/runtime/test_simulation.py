@@ -39,7 +39,7 @@ def simulated(
     points: dict[str, OperatingPoint] = POINTS,
     product: ProductConfig | None = PRODUCT,
 ) -> Outcome:
-    answers = PredictedAnswers(points, policy.quiet_class is not None)
+    answers = PredictedAnswers(points, policy.quiet_class)
     return simulate_policy(trace, policy, points, answers, product)
 
 
@@ -114,6 +114,20 @@ def test_activity_raises_the_mode_for_events_and_lets_it_down_after_them() -> No
     assert 360 - 12 <= 8640 * outcome.mode_shares["high"] <= 360
     assert outcome.event_accuracy == pytest.approx(0.95, abs=12 / 360 * 0.2)
     assert outcome.mode_changes_per_day <= 2
+
+
+def test_background_and_events_are_recognised_as_their_classes_are() -> None:
+    recalls = {"quiet": 0.98, "knock": 0.9, "voice": 0.7}
+    point = OperatingPoint(0.1, "measured", 1.0, "measured", 0.86, recalls=recalls)
+    background, event = (
+        PredictedAnswers({"low": point}, "quiet").answer("low", 0, is_event)
+        for is_event in (False, True)
+    )
+    assert (background.right, background.active) == pytest.approx((0.98, 0.02))
+    assert (event.right, event.active) == pytest.approx((0.8, 0.8))
+    # what is background is not known: all classes are events, and all are activity
+    of_any = PredictedAnswers({"low": point}, None).answer("low", 0, True)
+    assert (of_any.right, of_any.active) == (0.86, 1.0)
 
 
 def test_heat_is_followed_as_the_trace_says() -> None:
