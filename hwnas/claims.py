@@ -11,7 +11,7 @@ from hwnas.leases import LeaseKeeper, LeaseWatch
 from hwnas.sampler_mirror import SamplerMirror
 from hwnas.study_store import StudyStore
 from hwnas.study_view import Attempt, Evaluation, StudyView
-from hwnas.trial_record import ABANDONED, DIED, RECORD, RELEASED, TrialRecord
+from hwnas.trial_record import ABANDONED, AFTER, DIED, RECORD, RELEASED, TrialRecord
 from hwnas.worker_process import WorkerProcess
 
 LAUNCHER = "launcher"
@@ -85,6 +85,10 @@ class Claims:
         self.sync()
         return False
 
+    def set_lease(self, lease_s: float) -> None:
+        """Take a worker for dead that was not heard of for so long, as others do this one."""
+        self._keeper.lease_s = self._watch.lease_s = lease_s
+
     def release(self, trial_id: int) -> None:
         """Hold a trial no longer, as it has ended."""
         self._keeper.drop(trial_id)
@@ -111,5 +115,8 @@ class Claims:
         return RELEASED if is_over or dead.record.launcher != launcher else DIED
 
     def _abandon(self, trial_id: int, reason: str) -> None:
+        if reason == DIED:
+            # it may be the last death that ends the evaluation
+            self._store.write(trial_id, AFTER, len(self._view.ended))
         if self._store.write(trial_id, ABANDONED, reason):
             self._store.finish(trial_id, TrialState.FAIL)

@@ -10,7 +10,7 @@ from hwnas.errors import UserError
 from hwnas.local_workers import LocalWorkers
 from hwnas.ray_workers import RayWorkers
 from hwnas.scorer_choice import LADDER, can_be_chosen
-from hwnas.search_budget import STOPPED, Accounts
+from hwnas.search_budget import Accounts
 from hwnas.search_context import SearchContext
 from hwnas.search_study import storage_url
 
@@ -27,7 +27,7 @@ def evaluate_candidates(context: SearchContext, workers: int) -> None:
         workers: Processes started here.
 
     Raises:
-        UserError: If every training failed.
+        UserError: If no architecture was trained to the end.
     """
     study, accounts = context.study, Accounts(context.plan, context.study)
     budget = accounts.budget()
@@ -42,20 +42,36 @@ def evaluate_candidates(context: SearchContext, workers: int) -> None:
         seen.look()
         accounts.update()
     if seen.evaluated == 0:
-        failures = study.failures()
-        raise UserError(
-            f"{context.run.path}: all {len(failures)} trainings failed; the last: {failures[-1]}. "
-            "Change section training, and choose another name with --set name=NAME."
-        )
+        raise UserError(f"{context.run.path}: {_why_none(context, accounts.stop_reason(budget))}")
     failed = study.counts()["failed"]
     if failed > budget.evaluations:
         context.progress.message(f"Given up after {failed} failed trainings")
-    elif reason := study.announcement(STOPPED):
+    elif reason := accounts.stop_reason(budget):
         context.progress.message(f"Stopped after {seen.evaluated} architectures: {reason}")
     elif seen.evaluated < accounts.wanted(budget):
         context.progress.message(
             f"The feasible space is exhausted after {seen.evaluated} architectures"
         )
+
+
+def _why_none(context: SearchContext, stop_reason: str | None) -> str:
+    """Return why no evaluation is complete, and what to do."""
+    counts, failures = context.study.counts(), context.study.failures()
+    if failures and not counts["stopped"]:
+        return (
+            f"all {len(failures)} trainings failed; the last: {failures[-1]}. "
+            "Change section training, and choose another name with --set name=NAME."
+        )
+    if stop_reason is not None:
+        return (
+            f"no training was completed, {counts['stopped']} were stopped early; {stop_reason}. "
+            "Go on with --resume and a larger search.stop."
+        )
+    return (
+        f"no training was completed; {counts['infeasible']} architectures proposed exceed the "
+        f"constraints, {counts['stopped']} trainings were stopped early. Loosen section "
+        "constraints, or raise search.warm_start, under another name with --set name=NAME."
+    )
 
 
 def _team(context: SearchContext, workers: int) -> LocalWorkers | RayWorkers:

@@ -26,7 +26,7 @@ class LeaseKeeper:
 
     def __init__(self, store: StudyStore, lease_s: float) -> None:
         self._store = store
-        self._interval_s = lease_s / 3
+        self.lease_s = lease_s
         self._held: set[int] = set()
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
@@ -56,7 +56,7 @@ class LeaseKeeper:
 
     def _renew(self) -> None:
         renewals = 0
-        while not self._stopped.wait(self._interval_s):
+        while not self._stopped.wait(self.lease_s / 3):
             renewals += 1
             for trial_id in self.held:
                 try:
@@ -76,7 +76,7 @@ class LeaseWatch:
     """
 
     def __init__(self, lease_s: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._lease_s = lease_s
+        self.lease_s = lease_s
         self._clock = clock
         self._seen: dict[int, tuple[int, float]] = {}
         self._outages = 0
@@ -98,4 +98,4 @@ class LeaseWatch:
             unchanged = before is not None and before[0] == renewals
             seen[trial_id] = before if before is not None and unchanged else (renewals, now)
         self._seen = seen
-        return {t for t, (_, since) in seen.items() if now - since >= self._lease_s}
+        return {t for t, (_, since) in seen.items() if now - since >= self.lease_s}

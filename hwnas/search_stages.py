@@ -29,7 +29,7 @@ from hwnas.predictor_store import (
     predictor_folder,
 )
 from hwnas.results import write_results
-from hwnas.search_budget import BUDGET, STOPPED, Budget
+from hwnas.search_budget import BUDGET, Budget
 from hwnas.search_context import SearchContext
 from hwnas.search_plan import PLAN, RUN_FOLDER, SearchPlan
 from hwnas.search_study import open_study, storage_url
@@ -118,7 +118,6 @@ def _open_study(context: SearchContext, pool: Sequence[Architecture], resume: bo
     study.enqueue(covering_subset(context.space, pool, config.search.warm_start))
     study.describe(PLAN, context.plan.to_json())
     study.announce(BUDGET, Budget.of(config).model_dump_json())
-    study.announce(STOPPED, "")
     study.announce(LAUNCHER, json.dumps(WorkerProcess.current().to_dict()))
     study.announce(RUN_FOLDER, str(context.run.path.resolve()))
     return study

@@ -86,5 +86,4 @@ def open_study(
         tuple if guided else reserve,
         worker=worker,
         name=plan.config.name,
-        lease_s=plan.config.search.lease_s,
     )

@@ -102,7 +102,7 @@ class HypervolumeHistory:
 
     def __init__(self, scale: ObjectiveScale) -> None:
         self._scale = scale
-        self._front = np.empty((0, len(scale.objectives)))
+        self._fronts = [np.empty((0, len(scale.objectives)))]
         self.volumes: list[float] = []
         """One per evaluation."""
 
@@ -113,13 +113,19 @@ class HypervolumeHistory:
             points: Values that it reached, one per objective in each; none for what meets no
                 limit, or failed.
         """
-        rows = np.vstack([self._front, *points])
+        front = self._fronts[-1]
+        rows = np.vstack([front, *points])
         kept = is_non_dominated(self._scale.losses(rows))
-        if kept[len(self._front) :].any():
-            self._front = rows[kept]
-            self.volumes.append(self._scale.hypervolume(self._front))
+        if kept[len(front) :].any():
+            self._fronts.append(rows[kept])
+            self.volumes.append(self._scale.hypervolume(rows[kept]))
         else:
+            self._fronts.append(front)
             self.volumes.append(self.volumes[-1] if self.volumes else 0.0)
+
+    def cut(self, n: int) -> None:
+        """Forget all evaluations after the first ``n``."""
+        del self._fronts[n + 1 :], self.volumes[n:]
 
 
 def stop_reason(config: StopConfig, spent: Spent, history: Sequence[float]) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Self, TypeAlias
 
@@ -22,6 +22,7 @@ from hwnas.sampler_mirror import SamplerFactory, SamplerMirror
 from hwnas.study_store import StudyStore
 from hwnas.study_view import Evaluation, Status, StudyView
 from hwnas.trial_record import (
+    AFTER,
     FAILURE,
     OUTCOME,
     POINTS,
@@ -97,12 +98,14 @@ class Ending:
         violations: Of the limits that only training could judge.
         result: JSON-ready outcome, where there is one.
         points: Values that it can have within the limits; none where it is not complete.
+        place: Endings by their places are in the same order for all workers.
     """
 
     values: Point | None
     violations: Mapping[str, float]
     result: Mapping[str, Any] | None
     points: tuple[Point, ...] = ()
+    place: tuple[int, int] = field(default=(0, 0), compare=False)
 
 
 class SearchStudy:
@@ -175,6 +178,10 @@ class SearchStudy:
     def close(self) -> None:
         """Give back what this worker has not finished, and renew no more leases."""
         self._claims.close()
+
+    def set_lease(self, lease_s: float) -> None:
+        """Take a worker for dead that was not heard of for so long; all workers should agree."""
+        self._claims.set_lease(lease_s)
 
     @property
     def mirror(self) -> optuna.Study:
@@ -329,11 +336,7 @@ class SearchStudy:
             start: How many to leave out: those known from an earlier call.
         """
         self._claims.sync()
-        ended = [evaluation.current for evaluation in self._view.ended[start:]]
-        return [
-            Ending(a.values, a.outcome.get(VIOLATIONS, {}), a.outcome.get(RESULT), a.reached_points)
-            for a in ended
-        ]
+        return [_ending(evaluation) for evaluation in self._view.ended[start:]]
 
     def failures(self) -> list[str]:
         """Return why evaluations failed, by number."""
@@ -374,6 +377,8 @@ class SearchStudy:
         state: TrialState,
         values: Sequence[float] | None = None,
     ) -> bool:
+        self._claims.sync()
+        outcome = {**outcome, AFTER: len(self._view.ended)}
         written = self._store.write(proposal.trial_id, OUTCOME, outcome)
         ended = written and self._store.finish(proposal.trial_id, state, values)
         self._claims.release(proposal.trial_id)
@@ -383,3 +388,15 @@ class SearchStudy:
             current = self._view.evaluations[proposal.number].current
             ended = current.trial_id == proposal.trial_id and current.state == state
         return ended
+
+
+def _ending(evaluation: Evaluation) -> Ending:
+    attempt = evaluation.current
+    outcome = attempt.outcome
+    return Ending(
+        attempt.values,
+        outcome.get(VIOLATIONS, {}),
+        outcome.get(RESULT),
+        attempt.reached_points,
+        evaluation.place,
+    )

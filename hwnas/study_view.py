@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hwnas.trial_record import (
     ABANDONED,
+    AFTER,
     DIED,
     FAILURE,
     LEASE,
@@ -73,6 +74,11 @@ class Attempt:
         return tuple(tuple(p) for p in self.outcome[POINTS] if p is not None)
 
     @property
+    def after(self) -> int:
+        """How many evaluations had ended when it did, as far as whoever ended it knew."""
+        return int(self.outcome.get(AFTER, self.attributes.get(AFTER, 0)))
+
+    @property
     def renewals(self) -> int:
         """How often its lease was renewed."""
         return int(self.attributes.get(LEASE, 0))
@@ -121,6 +127,11 @@ class Evaluation:
         return None
 
     @property
+    def place(self) -> tuple[int, int]:
+        """Of its ending among all, the same for all readers: whoever ends later knows of it."""
+        return self.current.after, self.number
+
+    @property
     def has_ended(self) -> bool:
         """Whether it is complete, stopped early or failed."""
         return self.status in _ENDED
@@ -163,7 +174,8 @@ class StudyView:
         counts: How many have each status.
         misses: How many proposals in a row, up to the last, were infeasible or repeated.
         rungs: Values that evaluations reported, by rung and number.
-        ended: Those complete, stopped early or failed, as they were read.
+        ended: Those complete, stopped early or failed, as they were read; by their places
+            where several were read at once.
         known: Ids of all trials, in the order of their creation.
     """
 
@@ -199,8 +211,10 @@ class StudyView:
                 self._refresh(attempt, trial)
                 changed.add(attempt.number)
         evaluations = [self.evaluations[number] for number in sorted(changed)]
+        before = len(self.ended)
         for evaluation in evaluations:
             self._settle(evaluation)
+        self.ended[before:] = sorted(self.ended[before:], key=lambda e: e.place)
         return evaluations
 
     def attempt(self, token: str) -> Attempt:

@@ -16,6 +16,8 @@ OUTCOME = "outcome"
 FAILURE, POINTS, RESULT, VIOLATIONS = "failure", "points", "result", "violations"
 # why another attempt is to be made: DIED speaks against the architecture, RELEASED does not
 ABANDONED, DIED, RELEASED = "abandoned", "died", "released"
+# how many evaluations had ended before
+AFTER = "after"
 LEASE = "lease"
 RUNG = "rung:"
 

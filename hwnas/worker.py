@@ -22,7 +22,7 @@ from hwnas.run_folder import RunFolder
 from hwnas.scorer_choice import ScorerChoice
 from hwnas.scorers import ScoringContext
 from hwnas.scorers.training_free import TrainingFreeScores
-from hwnas.search_budget import SPENDING, STOPPED, Accounts
+from hwnas.search_budget import SPENDING, Accounts
 from hwnas.search_plan import PLAN, RUN_FOLDER, SearchPlan
 from hwnas.search_samplers import CandidateFilter
 from hwnas.search_study import location_of, open_study
@@ -166,8 +166,8 @@ class Evaluator:
         budget = self._accounts.budget()
         if budget.stop.joules is not None:
             self._meter.require_energy(budget.stop.cpu_core_power_w)
-        if (reason := self._accounts.stop_reason(budget)) is not None:
-            self._study.announce(STOPPED, reason)
+        self._study.set_lease(budget.lease_s)
+        if self._accounts.stop_reason(budget) is not None:
             return None
         counts, wanted = self._study.counts(), self._accounts.wanted(budget)
         # more failures than the whole budget: the settings are at fault, not the luck
