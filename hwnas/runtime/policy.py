@@ -17,6 +17,7 @@ from hwnas.runtime.policy_check import reachable_modes, unreachable_rule
 from hwnas.runtime.signals import (
     ACTIVITY_TIME_CONSTANT_S,
     SIGNAL_RANGES,
+    SMOOTHED,
     Signals,
     busiest_rate_per_min,
 )
@@ -82,16 +83,18 @@ class Conditions(_Section):
             low, high = SIGNAL_RANGES[name]
             side = "above" if trigger.rising else "below"
             begins = trigger.enter < high if trigger.rising else trigger.enter > low
-            ends = trigger.leave >= low if trigger.rising else trigger.leave <= high
+            room = trigger.leave - low if trigger.rising else high - trigger.leave
+            ends = room > 0 or (room == 0 and name not in SMOOTHED)
             if not begins:
                 raise ValueError(
                     f"{name}: {side} {trigger.enter:g} never holds, as it goes from "
                     f"{low:g} to {high:g}."
                 )
             if not ends:
+                only = ", which it only comes near to" if room == 0 else ""
                 raise ValueError(
                     f"{name}: {side} {trigger.enter:g} can never be left: until "
-                    f"{trigger.leave:g}, but it goes from {low:g} to {high:g}."
+                    f"{trigger.leave:g}, but it goes from {low:g} to {high:g}{only}."
                 )
         return self
 

@@ -18,7 +18,7 @@ from hwnas.runtime.signals import SIGNAL_RANGES, Signals
 from hwnas.runtime.trigger import Trigger
 
 _Held = frozenset[Trigger]
-_States = dict[int, frozenset[_Held]]
+_States = tuple[frozenset[_Held], ...]
 """By signal: which sets of conditions on it can hold together."""
 
 
@@ -59,41 +59,65 @@ def _can_decide(
 ) -> bool:
     for trigger in rule:
         states = _narrowed(states, trigger, held=True)
-    return _all_released(states, list(earlier))
+    return all(states) and _all_released(states, earlier, set())
 
 
-def _all_released(states: _States, rules: list[Sequence[Trigger]]) -> bool:
-    """Return whether every rule can have a condition that does not hold, all at once."""
-    if not all(states.values()):
-        return False
-    if not rules:
+def _all_released(
+    states: _States, rules: Sequence[Sequence[Trigger]], failed: set[_States]
+) -> bool:
+    """Return whether every rule can have a condition that does not hold, all at once.
+
+    Args:
+        states: That are left, some of each signal.
+        rules: The conditions of each.
+        failed: States known to allow it not, which are added to.
+    """
+    held = [rule for rule in rules if not any(_is_released(states, t) for t in rule)]
+    if not held:
         return True
-    first, *rest = rules
-    return any(_all_released(_narrowed(states, t, held=False), rest) for t in first)
+    if states in failed:
+        return False
+    # the rule of fewest choices first: without it, what cannot be is found last
+    choices = min((_choices(states, rule) for rule in held), key=len)
+    if any(_all_released(choice, held, failed) for choice in choices):
+        return True
+    failed.add(states)
+    return False
+
+
+def _choices(states: _States, rule: Sequence[Trigger]) -> list[_States]:
+    narrowed = [_narrowed(states, trigger, held=False) for trigger in rule]
+    return [choice for choice in narrowed if all(choice)]
+
+
+def _is_released(states: _States, trigger: Trigger) -> bool:
+    return not any(trigger in held for held in states[trigger.signal])
 
 
 def _narrowed(states: _States, trigger: Trigger, *, held: bool) -> _States:
     kept = frozenset(s for s in states[trigger.signal] if (trigger in s) == held)
-    return {**states, trigger.signal: kept}
+    return (*states[: trigger.signal], kept, *states[trigger.signal + 1 :])
 
 
 def _reachable_states(rules: Sequence[Sequence[Trigger]]) -> _States:
     triggers = {trigger for rule in rules for trigger in rule}
-    states = {}
+    states = []
     for signal, name in enumerate(Signals._fields):
         mine = [t for t in triggers if t.signal == signal]
-        values = _representatives(mine, SIGNAL_RANGES[name])
+        steps = {_step(mine, value) for value in _representatives(mine, SIGNAL_RANGES[name])}
         reached: set[_Held] = set()
         new: set[_Held] = {frozenset()}
         while new:
-            new = {
-                frozenset(t for t in mine if t.next(t in held, value))
-                for held in new
-                for value in values
-            } - reached
+            new = {held & kept | begun for held in new for kept, begun in steps} - reached
             reached |= new
-        states[signal] = frozenset(reached)
-    return states
+        states.append(frozenset(reached))
+    return tuple(states)
+
+
+def _step(triggers: Sequence[Trigger], value: float) -> tuple[_Held, _Held]:
+    """Return which conditions go on to hold at a value if they did before, and which begin."""
+    kept = frozenset(t for t in triggers if t.next(True, value))
+    return kept, frozenset(t for t in triggers if t.next(False, value))
 
 
 def _representatives(triggers: Sequence[Trigger], limits: tuple[float, float]) -> list[float]:

@@ -55,6 +55,9 @@ SIGNAL_RANGES: dict[str, tuple[float, float]] = {
 }
 """Least and largest value of each signal."""
 
+SMOOTHED = frozenset({"activity_per_min", "confidence"})
+"""Signals that come ever closer to the ends of their ranges and need not reach them."""
+
 UNKNOWN = DeviceState()
 
 

@@ -147,6 +147,19 @@ RULE = "default: high\nrules:\n- mode: low\n  when: "
             "activity_per_min: above 3 can never be left",
         ),
         (
+            f"{RULE}{{activity_per_min: {{above: 3, until: 0}}}}",
+            "activity_per_min: above 3 can never be left: until 0, but it goes from 0 to inf, "
+            "which it only comes near to.",
+        ),
+        (
+            f"{RULE}{{confidence: {{below: 0.5, until: 1.0}}}}",
+            "confidence: below 0.5 can never be left: until 1, but it goes from 0 to 1, which",
+        ),
+        (
+            f"{RULE}{{confidence: {{above: 0.5, until: 0}}}}",
+            "confidence: above 0.5 can never be left: until 0",
+        ),
+        (
             f"{RULE}{{temperature_c: {{above: 333, until: 300}}}}",
             "temperature_c: above 333 never holds",
         ),
@@ -177,6 +190,21 @@ def test_a_policy_that_cannot_work_is_refused_in_one_line(
     with pytest.raises(UserError, match=r"policy\.yaml: ") as caught:
         loaded(tmp_path, text)
     assert wanted in str(caught.value)
+
+
+def test_a_battery_is_full_and_empty_at_the_ends_of_its_range(tmp_path: Path) -> None:
+    text = f"{RULE}{{battery_level: {{below: 0.2, until: 1.0}}}}"
+    assert loaded(tmp_path, text).rules[0].when.triggers[0].leave == 1
+
+
+def test_many_rules_of_many_conditions_are_checked_without_trying_all_choices() -> None:
+    """Of 13 rules of four conditions there are 67 million; and nested hysteresis of 12."""
+    rules = [[Trigger(s, True, 0.2 + 0.04 * k, 0.2) for s in (0, 2, 3, 4)] for k in range(13)]
+    charging = Trigger(1, True, 0.5, 0.5)
+    assert unreachable_rule([*rules[::-1], [charging], [charging, rules[0][0]]]) == 14
+    nested = [[Trigger(0, True, 0.5 + 0.02 * k, 0.5 - 0.02 * k)] for k in range(1, 13)]
+    assert unreachable_rule(nested) is None
+    assert unreachable_rule([*nested, nested[3]]) == 12
 
 
 def test_a_budget_leads_out_of_a_dear_mode_without_any_rule(tmp_path: Path) -> None:
