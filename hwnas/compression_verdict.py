@@ -62,24 +62,58 @@ class SeedResult:
         )
 
 
-def cost_error(before: MeasuredArchitecture, after: MeasuredArchitecture) -> float:
-    """Return how far the ratio of two networks' latencies may be off, relative.
+@dataclass(frozen=True)
+class CostErrors:
+    """How far the ratios of two networks' costs may be off, relative.
 
-    The half widths of the intervals of their medians, relative, added in squares; at least what
-    is not called drift of a device either, as slow changes of its speed are in no interval.
+    Args:
+        latency: Of their latencies.
+        energy: Of their energies.
+    """
+
+    latency: float = 0.0
+    energy: float = 0.0
+
+
+NO_ERRORS = CostErrors()
+
+
+def cost_errors(before: MeasuredArchitecture, after: MeasuredArchitecture) -> CostErrors:
+    """Return how far the ratios of two networks' costs may be off.
+
+    The half widths of the intervals of both, relative, of the path through every exit, added in
+    squares; at least what is not called drift of a device either, as slow changes of its speed
+    are in no interval. Energies that no meter measured are modelled from the latencies, whose
+    error they have.
 
     Args:
         before: Measured.
         after: Measured; where it is the same measurement nothing can be off.
     """
     if before is after:
-        return 0.0
-    return max(LEAST_CHANGE, math.hypot(_relative_error(before), _relative_error(after)))
+        return NO_ERRORS
+    latency = _joined(_latency_error(before), _latency_error(after))
+    energies = _energy_error(before), _energy_error(after)
+    if None in energies:
+        return CostErrors(latency, latency)
+    return CostErrors(latency, _joined(*(e for e in energies if e is not None)))
 
 
-def _relative_error(measured: MeasuredArchitecture) -> float:
+def _joined(*errors: float) -> float:
+    return max(LEAST_CHANGE, math.hypot(*errors))
+
+
+def _latency_error(measured: MeasuredArchitecture) -> float:
     ends = [m.latency_interval_s() for m in measured.measurements]
     return sum(high - low for low, high in ends) / 2 / measured.latency_s
+
+
+def _energy_error(measured: MeasuredArchitecture) -> float | None:
+    """Return the error of an energy that meters measured; ``None`` where they did not."""
+    energies = [m.energy.gross_j for m in measured.measurements if m.energy is not None]
+    if len(energies) < len(measured.measurements):
+        return None
+    return sum(e.high - e.low for e in energies) / 2 / sum(e.value for e in energies)
 
 
 @dataclass(frozen=True)
@@ -97,7 +131,7 @@ def judge_compression(
     base: Mapping[int, SeedResult],
     compressed: Mapping[int, SeedResult],
     margins: MarginsConfig,
-    error: float = 0.0,
+    errors: CostErrors = NO_ERRORS,
 ) -> Attempt:
     """Compare a network before and after compression, seed by seed.
 
@@ -113,7 +147,7 @@ def judge_compression(
         base: By seed.
         compressed: By seed; what was trained with a seed that ``base`` lacks has no part in it.
         margins: See `MarginsConfig`.
-        error: See `cost_error`.
+        errors: See `cost_errors`.
 
     References:
         Piaggio et al. (2012), Reporting of noninferiority and equivalence randomized trials,
@@ -127,8 +161,10 @@ def judge_compression(
     accuracy = accuracy_change(
         [after.accuracy - before.accuracy for before, after in pairs], base[seeds[0]].n
     )
-    latency = _relative([after.latency_s / before.latency_s for before, after in pairs], error)
-    energy = _relative([after.energy_j / before.energy_j for before, after in pairs], error)
+    latency = _relative(
+        [after.latency_s / before.latency_s for before, after in pairs], errors.latency
+    )
+    energy = _relative([after.energy_j / before.energy_j for before, after in pairs], errors.energy)
     doubts = _doubts(accuracy, {"latency": latency, "energy": energy}, margins)
     told = (
         f"accuracy {_points(accuracy)} points, latency {_percent(latency)}, "

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from hwnas.compressing import CompressedMember, distil_member, prune_member
-from hwnas.compression_verdict import SeedResult, cost_error, judge_compression
+from hwnas.compression_verdict import SeedResult, cost_errors, judge_compression
 from hwnas.errors import LatencyUnreachableError
 from hwnas.form_judging import MeasuredForm, SeedLogits
 from hwnas.form_measuring import FormMeasuring
@@ -178,7 +178,7 @@ class MemberSteps:
             {seed: SeedResult.of(o, whole, energy_model) for seed, o in before.items()},
             {s: SeedResult.of(o, after, energy_model) for s, o in compressed.outcomes.items()},
             self._context.config.deployment.margins,
-            cost_error(whole, after),
+            cost_errors(whole, after),
         )
         told = replace(verdict, figures={**compressed.figures, **verdict.figures})
         kept = self._at_every_clock(found) if verdict.kept else Found()

@@ -33,7 +33,7 @@ from hwnas.candidate_training import (
     write_weights,
 )
 from hwnas.compression_config import DistillationConfig, MarginsConfig, PruningConfig
-from hwnas.compression_verdict import SeedResult, cost_error, judge_compression
+from hwnas.compression_verdict import SeedResult, cost_errors, judge_compression
 from hwnas.config import ExperimentConfig, load_config
 from hwnas.datasets import load_dataset
 from hwnas.errors import LatencyUnreachableError
@@ -171,7 +171,7 @@ def compared(
         what: str, outcomes: Mapping[int, TrainingOutcome], measured: MeasuredArchitecture
     ) -> Row:
         after = {seed: SeedResult.of(o, measured, energy_model) for seed, o in outcomes.items()}
-        error = cost_error(whole, measured)
+        error = cost_errors(whole, measured)
         attempt = judge_compression(arch_id, what, before, after, MarginsConfig(), error)
         return Row(attempt, accuracy, latency_s, sum(o.cpu_s for o in outcomes.values()))
 

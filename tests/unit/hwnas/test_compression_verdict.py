@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,16 +13,24 @@ from scipy import stats
 from hwnas.candidate_training import SplitResult, TrainingOutcome
 from hwnas.compression_config import MarginsConfig
 from hwnas.compression_verdict import (
+    CostErrors,
     SeedResult,
     accuracy_change,
-    cost_error,
+    cost_errors,
     judge_compression,
     mean_change,
 )
 from hwnas.variants import Attempt
 from latency_predictors import MeasuredArchitecture
 from search_spaces import Architecture, Workload
-from targets import EnergyModel, MeasureConfig, Measurement
+from targets import (
+    EnergyConfig,
+    EnergyMeasurement,
+    EnergyModel,
+    Interval,
+    MeasureConfig,
+    Measurement,
+)
 
 MARGINS = MarginsConfig(accuracy=0.01, cost=0.02)
 # so many that they add nothing to what seeds scatter
@@ -58,7 +68,7 @@ def judged(
         results(ACCURACY),
         results(accuracy, latency_s, energy_j),
         MARGINS,
-        error,
+        CostErrors(error, error),
     )
 
 
@@ -188,16 +198,59 @@ def test_the_error_of_a_ratio_joins_those_of_both_measurements() -> None:
     latencies = tuple(np.linspace(0.5e-3, 1.5e-3, 400))
     first, second = measured(latencies), measured(latencies)
     half = (219 - 180) / 399 / 2
-    assert cost_error(first, second) == pytest.approx(half * np.sqrt(2), rel=1e-6)
-    assert cost_error(first, first) == 0
+    errors = cost_errors(first, second)
+    assert errors.latency == pytest.approx(half * np.sqrt(2), rel=1e-6)
+    # modelled from the latencies, as no meter was there
+    assert errors.energy == errors.latency
+    assert cost_errors(first, first) == CostErrors()
     # two stages, equally uncertain: their ends are added, as of the path through both
     twice = measured(latencies, latencies)
-    assert cost_error(twice, first) == pytest.approx(half * np.sqrt(2), rel=1e-6)
+    assert cost_errors(twice, first).latency == pytest.approx(half * np.sqrt(2), rel=1e-6)
 
 
 def test_no_two_measurements_are_taken_to_repeat_exactly() -> None:
     steady = (1e-3,) * 400
-    assert cost_error(measured(steady), measured(steady)) == 0.02
+    assert cost_errors(measured(steady), measured(steady)) == CostErrors(0.02, 0.02)
+
+
+def metered(half_j: float) -> MeasuredArchitecture:
+    """Return two steady stages of 1 mJ, each to so many joules."""
+    network = measured((1e-3,) * 400, (1e-3,) * 400)
+    energy = EnergyMeasurement(
+        target="",
+        model_sha256="",
+        artifact_sha256="",
+        gross_j=Interval(1e-3, 1e-3 - half_j, 1e-3 + half_j),
+        net_j=None,
+        net_refused=None,
+        active_power_w=Interval(1.0, 1.0, 1.0),
+        idle_power_w=Interval(0.1, 0.1, 0.1),
+        peak_power_w=1.0,
+        peak_bandwidth_hz=5e4,
+        trials=(),
+        sustained=(),
+        meters=(),
+        config=EnergyConfig(),
+        provenance="measured",
+    )
+    stages = tuple(replace(m, energy=energy) for m in network.measurements)
+    return replace(network, measurements=stages)
+
+
+def test_the_error_of_energies_is_that_of_their_meter() -> None:
+    """Seldom that of the latency: here of 8 and 6 % beside steady timings."""
+    errors = cost_errors(metered(8e-5), metered(6e-5))
+    assert errors == CostErrors(0.02, pytest.approx(0.1))
+    assert cost_errors(metered(1e-6), metered(1e-6)).energy == 0.02
+    # of the latency where one of both is modelled
+    assert cost_errors(metered(8e-5), measured((1e-3,) * 400)) == CostErrors(0.02, 0.02)
+    attempt = judge_compression(
+        "a1", "pruning", results(ACCURACY), results(ACCURACY, 1e-3, 1.85e-3), MARGINS, errors
+    )
+    # 7.5 % less energy, to 10 %
+    assert not attempt.kept
+    assert attempt.figures["energy_change_high"] == pytest.approx(0.925 * 1.1 - 1)
+    assert attempt.figures["latency_change_high"] == pytest.approx(0.02)
 
 
 def test_one_difference_has_no_interval() -> None:
