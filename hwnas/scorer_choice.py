@@ -14,7 +14,6 @@ from hwnas.ladder_text import ladder_lines
 from hwnas.ranking_quality import CandidateScores, RankingSample
 from hwnas.scorers import AccuracyScorer, ScoringContext, create
 from hwnas.scorers.reseeded import ReseededTraining
-from hwnas.scorers.supernet import inherited_scores, is_worth_trying
 from hwnas.scorers.training_free import TRAINING_FREE
 from hwnas.scoring_ladder import choose_ladder
 from hwnas.search_budget import announced_budget
@@ -123,16 +122,12 @@ class ScorerChoice:
         wanted = announced_budget(self._study).evaluations
         left = max(0, wanted - self._study.counts()["evaluated"])
         budget_cpu_s = left * sample.full.cpu_s
-        inherited = None
-        if is_worth_trying(sample, budget_cpu_s, config):
-            inherited = inherited_scores(self._context, [e.architecture for e in evaluated])
         choice = choose_ladder(
             sample,
             budget_cpu_s,
             config.accuracy.halving.reduction,
             config.seed,
             training_free=self._training_free(evaluated),
-            inherited=inherited,
         )
         return {
             "scorer": choice.chosen.scorer,

@@ -149,7 +149,8 @@ def choose_ladder(
         reduction: Of successive halving.
         seed: Of bootstrap and simulation.
         training_free: Scores of the sample's architectures; the filter is their mean rank.
-        inherited: Accuracies of the sample's architectures in a supernet, where there is one.
+        inherited: Accuracies of the sample's architectures in a supernet, where one was trained to
+            see what it is worth; a search trains none to choose by.
     """
     ladders = _ladders(sample, reduction, training_free, inherited)
     drawn = resampled(len(sample.accuracy), _RESAMPLES, seed)

@@ -77,7 +77,7 @@ class AccuracyConfig(_Section):
     """How the accuracy of candidates is scored.
 
     ``scorer`` names a registered one (``full``, ``halving``, ``supernet``), or is ``auto``:
-    full trainings with several seeds first, which tell how well the others rank.
+    full trainings with several seeds first, which tell whether ``halving`` pays.
     """
 
     scorer: str = "auto"

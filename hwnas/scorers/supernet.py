@@ -17,8 +17,7 @@ from hwnas.candidate_training import (
     judge_candidate,
     save_weights,
 )
-from hwnas.config import ExperimentConfig
-from hwnas.ranking_quality import CandidateScores, RankingSample, resolvable_share
+from hwnas.ranking_quality import CandidateScores
 from hwnas.scorers._types import Rungs, ScoringContext
 from hwnas.scorers.shared_weights import check_shareable, copy_into
 from hwnas.scorers.supernet_training import Supernet, recalibrate_batch_norm, train_supernet
@@ -31,8 +30,6 @@ _RECALIBRATION_BATCHES = 8
 _RECALIBRATION_BATCH = 128
 # weights that are nearly right would be lost at a full training's peak
 _FINE_TUNE_RATE = 0.1
-_MOST_OF_BUDGET = 0.25
-_LEAST_RESOLVED = 0.25
 
 
 class InheritedWeights:
@@ -148,22 +145,3 @@ def inherited_scores(
     cpu_s = float(np.mean([o.cpu_s for o in outcomes]))
     name = "inherited weights"
     return CandidateScores(name, np.array(accuracy), cpu_s, scorer.training_cpu_s)
-
-
-def is_worth_trying(sample: RankingSample, budget_cpu_s: float, config: ExperimentConfig) -> bool:
-    """Tell whether a supernet may pay, so that it is trained to see how well it ranks.
-
-    It must cost at most a quarter of what is left for the search, by the estimate that each of
-    the networks of a step costs as much as a candidate; and trainings must tell a quarter of all
-    pairs of architectures apart: where accuracies hardly differ, inherited ones order nothing.
-
-    Args:
-        sample: Architectures trained with several seeds.
-        budget_cpu_s: Processor seconds left for the search.
-        config: Of the experiment.
-    """
-    settings = config.accuracy.supernet
-    epochs = settings.epochs or config.training.epochs
-    trainings = (2 + settings.random_networks) * epochs / config.training.epochs
-    cost = trainings * sample.full.cpu_s
-    return cost <= _MOST_OF_BUDGET * budget_cpu_s and resolvable_share(sample) >= _LEAST_RESOLVED

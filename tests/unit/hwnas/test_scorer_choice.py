@@ -111,11 +111,6 @@ class Search:
         return np.repeat(accuracies(len(encodings))[:, None], 3, axis=1)
 
 
-@pytest.fixture(autouse=True)
-def _no_supernet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hwnas.scorer_choice, "is_worth_trying", lambda *_: False)
-
-
 def test_the_sample_is_of_architectures_however_many_proposals_were_in_vain(
     tmp_path: Path,
 ) -> None:
@@ -167,7 +162,7 @@ def test_what_a_resumed_search_may_spend_decides_what_pays(
     monkeypatch.setattr(hwnas.scorer_choice, "choose_ladder", spy)
     search = Search(tmp_path, evaluations=COUNT)
     search.end(range(COUNT))
-    longer = Budget(evaluations=COUNT + 20, stop=search.context.config.search.stop)
+    longer = Budget.of(search.context.config).model_copy(update={"evaluations": COUNT + 20})
     search.study.texts[BUDGET] = longer.model_dump_json()
     search.choice.settle()
     assert budgets_cpu_s == [20 * 9.0]
@@ -185,3 +180,12 @@ def test_scores_without_training_count_only_for_samplers_that_ask_for_them(
     assert any(line.startswith("naswot") for line in lines) == filtered
     # they order as accuracies do, here
     assert search.filter.pays == filtered
+
+
+def test_inherited_accuracies_are_not_mixed_with_those_of_full_trainings(tmp_path: Path) -> None:
+    """Though such a supernet would be cheap, and accuracies differ."""
+    search = Search(tmp_path, sampler="tpe", evaluations=10_000)
+    search.end(range(COUNT))
+    search.choice.settle()
+    assert not any("supernet" in line for line in search.study.ladder["lines"])
+    assert not list(tmp_path.glob("supernet*"))

@@ -12,10 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from hwnas.candidate_training import LearningCurve, SplitResult, TrainingOutcome
-from hwnas.ranking_quality import RankingSample
 from hwnas.scorers.shared_weights import extreme
-from hwnas.scorers.supernet import SUPERNET_FILE, InheritedWeights, is_worth_trying
+from hwnas.scorers.supernet import SUPERNET_FILE, InheritedWeights
 from hwnas.scorers.testing import RungsInMemory, small_context, small_task, timeless
 
 # fewer choices and more steps than the contract's, so that every network learns
@@ -92,30 +90,3 @@ def test_fine_tuned_weights_are_other_ones(tmp_path: Path) -> None:
     assert after.validation is not None
     # a network that has hardly learnt, as its supernet had three epochs, gains by two of its own
     assert after.validation.accuracy > outcome.validation.accuracy
-
-
-def sample_of(spread: float) -> RankingSample:
-    accuracies = np.linspace(0.5 - spread, 0.5 + spread, 16)
-    return RankingSample.of(
-        [
-            TrainingOutcome(
-                validation=SplitResult(1000, a, (a,), (1.0,)),
-                curves=tuple(LearningCurve(seed, (1, 3), (a, a), (0.1, 10.0)) for seed in range(2)),
-            )
-            for a in accuracies.tolist()
-        ]
-    )
-
-
-@pytest.mark.parametrize(
-    ("spread", "trainings_left", "wanted"),
-    [(0.3, 20, True), (0.3, 10, False), (0.005, 20, False)],
-    ids=["pays", "too dear", "no spread"],
-)
-def test_a_supernet_is_tried_where_it_is_cheap_and_accuracies_differ(
-    spread: float, trainings_left: int, wanted: bool, tmp_path: Path
-) -> None:
-    context = small_context(tmp_path)
-    # four networks a step cost about four trainings: a quarter of 16
-    budget_cpu_s = trainings_left * 10.0
-    assert is_worth_trying(sample_of(spread), budget_cpu_s, context.config) == wanted
