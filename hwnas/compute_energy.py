@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from hwnas.errors import UserError
+from hwnas.stop_config import StopConfig
 from targets import Provenance
 from targets.meters import MeterError
 from targets.meters.rapl import Rapl
@@ -124,6 +125,17 @@ class _Covered:
         self._began_s[touched], self._ended_s[touched] = [merged_began_s], [merged_ended_s]
         # rounding must not take seconds away
         return max(0.0, merged_ended_s - merged_began_s - before_s)
+
+
+def check_joules(stop: StopConfig) -> None:
+    """Refuse a budget of joules that evaluations on this computer could not tell.
+
+    Raises:
+        UserError: As `SpendingMeter.require_energy`.
+    """
+    if stop.joules is not None:
+        with SpendingMeter() as meter:
+            meter.require_energy(stop.cpu_core_power_w)
 
 
 class SpendingMeter:

@@ -12,7 +12,7 @@ import numpy as np
 from hwnas.candidate_training import TrainingOutcome
 from hwnas.ladder_text import ladder_lines
 from hwnas.ranking_quality import CandidateScores, RankingSample
-from hwnas.scorers import AccuracyScorer, ScoringContext, create
+from hwnas.scorers import AUTO, AccuracyScorer, ScoringContext, create
 from hwnas.scorers.reseeded import ReseededTraining
 from hwnas.scorers.training_free import TRAINING_FREE
 from hwnas.scoring_ladder import choose_ladder
@@ -25,7 +25,6 @@ from search_spaces.encoding import encode
 LADDER = "ladder"
 """Key under which a study holds how its accuracies are scored, and why."""
 
-_AUTO = "auto"
 # of the architectures trained with several seeds, some may fail
 _ENOUGH = 0.75
 
@@ -56,7 +55,7 @@ class ScorerChoice:
         self._filter = candidate_filter
         self._settings = context.config.accuracy
         self._chosen: AccuracyScorer | None = None
-        if self._settings.scorer != _AUTO:
+        if self._settings.scorer != AUTO:
             self._chosen = create(self._settings.scorer, context)
 
     def settle(self) -> None:
@@ -76,7 +75,7 @@ class ScorerChoice:
 
     def of(self, number: int) -> AccuracyScorer:
         """Return what scores the evaluation of a number."""
-        if self._settings.scorer == _AUTO and self._is_first(number):
+        if self._settings.scorer == AUTO and self._is_first(number):
             return self._reseeded
         # until others have trained the first ones
         return self._chosen or self._full

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hwnas.compute_energy import check_joules
 from hwnas.config import load_config
 from hwnas.datasets import Dataset, load_dataset
 from hwnas.errors import UserError
 from hwnas.progress import ProgressReporter, SilentProgress
 from hwnas.run_folder import SCHEMA_VERSION, RunFolder, environment
+from hwnas.scorers import check as check_scorer
 from hwnas.search_context import SearchContext
 from hwnas.sla import Sla, load_sla
 from hwnas.sla_search import with_sla
@@ -68,6 +70,9 @@ def search(
         check_quantized_target(target.spec)
     run = RunFolder(runs / config.name)
     resolved = config.model_dump(mode="json")
+    check_scorer(config.accuracy.scorer, space)
+    if config.search.ray is None:
+        check_joules(config.search.stop)
     if resume:
         manifest = _resumed(run, resolved, dataset, target)
     else:

@@ -3,7 +3,7 @@
 Importing this package loads no torch.
 """
 
-from hwnas.scorers._registry import create, names
+from hwnas.scorers._registry import AUTO, check, create, names
 from hwnas.scorers._types import AccuracyScorer, Rungs, ScoringContext
 
-__all__ = ["AccuracyScorer", "Rungs", "ScoringContext", "create", "names"]
+__all__ = ["AUTO", "AccuracyScorer", "Rungs", "ScoringContext", "check", "create", "names"]

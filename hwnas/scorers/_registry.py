@@ -9,8 +9,12 @@ from typing import Any
 from hwnas.config_errors import did_you_mean
 from hwnas.errors import UserError
 from hwnas.scorers._types import AccuracyScorer, ScoringContext
+from search_spaces import SearchSpace
 
 ENTRY_POINTS = "hwnas.accuracy_scorers"
+AUTO = "auto"
+"""In place of a name: first trainings tell which scorer pays."""
+
 _BUILT_IN = {
     "full": "hwnas.scorers.full:FullTraining",
     "halving": "hwnas.scorers.halving:SuccessiveHalving",
@@ -21,6 +25,24 @@ _BUILT_IN = {
 def names() -> tuple[str, ...]:
     """Return the names of all registered scorers, sorted."""
     return tuple(sorted({*_BUILT_IN, *(e.name for e in entry_points(group=ENTRY_POINTS))}))
+
+
+def check(name: str, space: SearchSpace) -> None:
+    """Refuse what could not score the architectures of a space, without loading the scorer.
+
+    Args:
+        name: Registered name, or `AUTO`.
+        space: To be searched.
+
+    Raises:
+        UserError: If there is no such scorer, or it cannot serve this space.
+    """
+    if name not in (AUTO, *names()):
+        raise _unknown(name)
+    if name == "supernet":
+        from hwnas.scorers.shared_weights import check_shareable
+
+        check_shareable(space)
 
 
 def create(name: str, context: ScoringContext) -> AccuracyScorer:
@@ -43,6 +65,10 @@ def _load(name: str) -> Any:
         return getattr(import_module(module), attribute)
     for entry in entry_points(group=ENTRY_POINTS, name=name):
         return entry.load()
-    known = names()
+    raise _unknown(name)
+
+
+def _unknown(name: str) -> UserError:
+    known = (AUTO, *names())
     hint = did_you_mean(name, known)
-    raise UserError(f"accuracy.scorer: unknown scorer {name!r}.{hint} Known: {', '.join(known)}.")
+    return UserError(f"accuracy.scorer: unknown scorer {name!r}.{hint} Known: {', '.join(known)}.")
