@@ -104,12 +104,19 @@ def _open_study(context: SearchContext, pool: Sequence[Architecture], resume: bo
     """Make the study, or find it, and give workers what they need to join.
 
     Raises:
-        UserError: If another search of this name is in the storage.
+        UserError: If another search of this name is in the storage, or a resumed one is not.
     """
     config = context.config
     url = storage_url(config, context.run)
     storage = open_storage(url)
-    if not resume and read_description(storage, PLAN, config.name) is not None:
+    is_there = read_description(storage, PLAN, config.name) is not None
+    if resume and not is_there and any(context.run.path.glob("checkpoints/*")):
+        raise UserError(
+            f"search.storage: holds no search {config.name!r}, though {context.run.path} "
+            "has trained candidates. Restore the storage, or choose another name with "
+            "--set name=NAME."
+        )
+    if not resume and is_there:
         raise UserError(
             f"search.storage: holds a search {config.name!r} already. Continue it with --resume, "
             "or choose another name with --set name=NAME."

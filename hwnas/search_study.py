@@ -10,6 +10,7 @@ import numpy as np
 
 from hwnas.candidate_cost_model import CandidateCostModel
 from hwnas.config import ExperimentConfig
+from hwnas.config_file import validated
 from hwnas.costs import CostModel
 from hwnas.errors import UserError
 from hwnas.feasibility import find_feasible
@@ -37,14 +38,15 @@ def location_of(location: str, study_name: str | None) -> tuple[str, str]:
     """Return storage URL and study name of a search, given its run folder or that URL.
 
     Raises:
-        UserError: If the folder holds no run, or a URL comes without a name.
+        UserError: If the folder holds no run, or one of another hwnas, or a URL comes without a
+            name.
     """
     if "://" in location:
         if study_name is None:
             raise UserError(f"{location}: which search? Give its name with --study NAME.")
         return location, study_name
     run = RunFolder(Path(location))
-    config = ExperimentConfig.model_validate(run.manifest()["config"])
+    config = validated(run.manifest()["config"], str(run.manifest_json), ExperimentConfig)
     return storage_url(config, run), config.name
 
 

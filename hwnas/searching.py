@@ -18,6 +18,7 @@ from hwnas.search_context import SearchContext
 from hwnas.sla import Sla, load_sla
 from hwnas.sla_search import with_sla
 from hwnas.spaces import create_space
+from hwnas.storage_location import with_absolute_storage
 from hwnas.target_checking import check_quantized_target, open_target
 from targets import Target
 
@@ -63,16 +64,17 @@ def search(
     if limits is not None:
         config = with_sla(config, limits)
     base_dir = config_path.resolve().parent
+    config = with_absolute_storage(config, base_dir)
     dataset = load_dataset(config.dataset, base_dir)
     space = create_space(config.space, dataset.input_shape, len(dataset.class_names))
     target = open_target(config.target)
     if config.deployment.int8:
         check_quantized_target(target.spec)
-    run = RunFolder(runs / config.name)
-    resolved = config.model_dump(mode="json")
     check_scorer(config.accuracy.scorer, space)
     if config.search.ray is None:
         check_joules(config.search.stop)
+    run = RunFolder(runs / config.name)
+    resolved = config.model_dump(mode="json")
     if resume:
         manifest = _resumed(run, resolved, dataset, target)
     else:

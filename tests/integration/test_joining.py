@@ -18,6 +18,7 @@ import pytest
 from optuna.trial import TrialState
 
 from hwnas.config import parse_config
+from hwnas.errors import UserError
 from hwnas.progress import SilentProgress
 from hwnas.run_folder import RunFolder
 from hwnas.search_budget import BUDGET, Budget
@@ -100,6 +101,32 @@ def test_a_worker_that_is_terminated_gives_back_what_it_evaluates(
     assert not running()
     (last,) = [t for t in study.trials if t.state == TrialState.FAIL]
     assert last.user_attrs["abandoned"] == "released"
+
+
+def test_a_storage_named_by_a_relative_path_is_the_same_for_workers_and_after_resuming(
+    tiny: TinySearch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = os.path.relpath(tmp_path / "studies.journal", tiny.experiment.parent)
+    overrides = (f"search.storage={storage}", "search.evaluations=2", "deployment.members=1")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    run = tiny.search(tmp_path, *overrides, workers=1)
+    assert run.manifest()["config"]["search"]["storage"] == f"journal://{tmp_path}/studies.journal"
+    monkeypatch.chdir(tmp_path)
+    assert hwnas("worker", str(run.path)).returncode == 0
+    (tmp_path / "studies.journal").unlink()
+    with pytest.raises(UserError, match=r"search\.storage: holds no search 'tiny', though"):
+        tiny.search(tmp_path, *overrides, workers=1, resume=True)
+
+
+def test_a_run_of_another_hwnas_is_told_in_one_line(finished: RunFolder, tmp_path: Path) -> None:
+    manifest = finished.manifest()
+    manifest["config"]["search"]["new"] = 1
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    failed = hwnas("worker", str(tmp_path))
+    assert failed.returncode == 2
+    (line,) = failed.stderr.splitlines()
+    assert line.startswith(f"{tmp_path}/manifest.json: search.new: unknown key.")
 
 
 def test_weights_that_are_elsewhere_are_trained_again_and_are_the_same(
