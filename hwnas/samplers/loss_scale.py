@@ -25,11 +25,13 @@ class LossScale:
         logarithmic: Shape ``(m,)``: which objectives count by their logarithm.
         ideal: Shape ``(m,)``: best value of each, where the loss is 0.
         reference: Shape ``(m,)``: worst value that counts, where the loss is 1.
+        signs: Shape ``(m,)``: 1 for what is minimized, -1 for what is maximized.
     """
 
     logarithmic: NDArray[np.bool_]
     ideal: Array
     reference: Array
+    signs: Array
 
     @classmethod
     def of_objectives(cls, scale: ObjectiveScale) -> Self:
@@ -38,6 +40,7 @@ class LossScale:
             np.array([objective.unit != "1" for objective in scale.objectives]),
             np.array(scale.ideal, dtype=np.float64),
             np.array(scale.reference, dtype=np.float64),
+            np.array([1.0 if o.direction == "minimize" else -1.0 for o in scale.objectives]),
         )
 
     @classmethod
@@ -54,7 +57,7 @@ class LossScale:
         oriented = np.concatenate([observed, np.where(known, predicted, observed[:1])]) * signs
         best, worst = oriented.min(axis=0), oriented.max(axis=0)
         worst = np.where(known, worst, worst + _MARGIN * (worst - best))
-        return cls(known, best * signs, worst * signs)
+        return cls(known, best * signs, worst * signs, signs)
 
     def losses(self, values: Array) -> Array:
         """Return losses of the same shape ``(n, m)`` as ``values``."""
@@ -68,8 +71,8 @@ class LossScale:
     def slopes(self) -> Array:
         """Shape ``(m,)``: loss per unit of the value, or of its logarithm."""
         span = self._transformed(self.reference) - self._origin
-        # where no candidate differs in an objective, any unit will do
-        return np.asarray(1 / np.where(span == 0, 1.0, span))
+        # where no candidate differs in an objective, any unit will do, but not any direction
+        return np.asarray(1 / np.where(span == 0, self.signs, span))
 
     @property
     def _origin(self) -> Array:

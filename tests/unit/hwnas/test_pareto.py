@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hwnas.objectives import OBJECTIVES
 from hwnas.pareto import ObjectiveScale, is_non_dominated, knee, spread_members
+from hwnas.samplers.loss_scale import LossScale
 
 Losses = NDArray[np.float64]
 ACCURACY, LATENCY, ENERGY = (OBJECTIVES[name] for name in ("accuracy", "latency", "energy"))
@@ -172,3 +173,22 @@ def test_the_knee_among_some_is_judged_on_the_scale_of_all() -> None:
     assert knee(losses) == 2
     # without it the next nearest of the whole front, not an end of what is left
     assert knee(losses, np.array([True, True, False, True])) == 1
+
+
+def test_samplers_scale_losses_as_fronts_do_constant_objectives_too() -> None:
+    names = ("accuracy", "latency", "inferences_per_joule", "flash")
+    objectives = tuple(OBJECTIVES[name] for name in names)
+    scale = ObjectiveScale(objectives, (1.0, 1e-3, 50.0, 1e5), (0.1, 1e-2, 50.0, 1e5))
+    values = np.array([[0.9, 2e-3, 60.0, 1.2e5], [0.8, 3e-3, 40.0, 0.9e5]])
+    losses = LossScale.of_objectives(scale).losses(values)
+    np.testing.assert_allclose(losses, scale.losses(values), rtol=1e-12)
+    # more inferences per joule, and less flash, are less of a loss, though none was predicted
+    assert losses[0, 2] < 0 < losses[1, 2]
+    assert losses[1, 3] < 0 < losses[0, 3]
+
+
+def test_a_scale_of_what_was_seen_knows_the_direction_of_what_is_constant() -> None:
+    signs = np.array([1.0, -1.0])
+    same = np.full((3, 2), 5.0)
+    losses = LossScale.of_values(same, same, signs).losses(np.array([[4.0, 4.0]]))
+    assert losses[0, 0] < 0 < losses[0, 1]

@@ -19,6 +19,12 @@ from hwnas.samplers.outlook import Evaluations, Outlook
 from hwnas.samplers.surrogate import Surrogate
 
 Array = NDArray[np.float64]
+SCALE = LossScale(
+    logarithmic=np.array([False, True]),
+    ideal=np.array([1.0, 1e-3]),
+    reference=np.array([0.0, 1e-1]),
+    signs=np.array([-1.0, 1.0]),
+)
 
 
 def points(n: int, seed: int = 0) -> Array:
@@ -127,7 +133,6 @@ def test_a_point_reached_by_luck_hides_no_gain() -> None:
     accuracy += np.random.default_rng(3).normal(size=40) * 0.02
     worst = int(np.argmin(law(x)))
     accuracy[worst] = 0.9
-    scale = LossScale(np.array([False, True]), np.array([1.0, 1e-3]), np.array([0.0, 1e-1]))
     evaluated = candidates(x, np.full(40, 1e-2), np.zeros(40))
     values = np.column_stack([accuracy, np.full(40, 1e-2)])
     # a lucky training is lucky by whatever policy: the second point is of the same one
@@ -142,7 +147,7 @@ def test_a_point_reached_by_luck_hides_no_gain() -> None:
                 np.ones(40, dtype=np.bool_),
                 evaluated[np.arange(0)],
             ),
-            scale,
+            SCALE,
             np.array([noise_std, 0.0]),
         )
         for noise_std in (np.nan, 0.0)
@@ -150,7 +155,7 @@ def test_a_point_reached_by_luck_hides_no_gain() -> None:
     best = candidates(x[np.argsort(law(x))[-3:]] + 0.01, np.full(3, 0.95e-2), np.zeros(3))
     hoped, hidden = (outlook.gains(best) for outlook in outlooks)
     assert np.all(hoped > 5 * hidden)
-    luck = scale.losses(values)[worst, 0] - outlooks[0].denoised[worst, 0]
+    luck = SCALE.losses(values)[worst, 0] - outlooks[0].denoised[worst, 0]
     # expected within three standard deviations of its noise of what the law says
     said = 1 - (0.5 + 0.1 * law(x)[worst] / np.ptp(law(x)))
     assert outlooks[0].denoised[worst, 0] == pytest.approx(said, abs=0.1)
@@ -195,12 +200,11 @@ def test_some_very_bad_losses_do_not_hide_how_good_ones_differ() -> None:
 
 def test_a_factor_that_predictions_lack_is_learned() -> None:
     x, asked = points(30), points(50, 1)
-    scale = LossScale(np.array([False, True]), np.array([1.0, 1e-3]), np.array([0.0, 1e-1]))
     predicted = np.full(30, 1e-2)
     # exits: half of the network runs, more or less
     measured = predicted * 0.5 * np.exp(0.1 * x[:, 0])
     evaluated = candidates(x, predicted, np.full(30, 0.05))
-    model = PredictedObjective(scale, 1, evaluated, measured)
+    model = PredictedObjective(SCALE, 1, evaluated, measured)
     mean, _ = model.belief(candidates(asked, np.full(50, 1e-2), np.full(50, 0.05))).losses()
     truth = np.log(1e-2 * 0.5 * np.exp(0.1 * asked[:, 0]) / 1e-3) / np.log(100)
     # of a loss: 0.01 is a factor of 1.05
@@ -208,9 +212,8 @@ def test_a_factor_that_predictions_lack_is_learned() -> None:
 
 
 def test_costs_known_exactly_are_left_as_they_are() -> None:
-    scale = LossScale(np.array([False, True]), np.array([1.0, 1e-3]), np.array([0.0, 1e-1]))
     evaluated = candidates(points(10), np.full(10, 1e-2), np.zeros(10))
-    model = PredictedObjective(scale, 1, evaluated, np.full(10, 1e-2))
+    model = PredictedObjective(SCALE, 1, evaluated, np.full(10, 1e-2))
     mean, std = model.belief(evaluated).losses()
     # the logarithm of 10 of that of 100
     assert mean == pytest.approx(np.full(10, 0.5))
