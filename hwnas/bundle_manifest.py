@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from hwnas.config_errors import one_line
 from hwnas.errors import UserError
 from hwnas.exit_policy import ConfidenceMeasure, ExitPolicy
+from hwnas.stored_metrics import checked_metrics
 
 SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
@@ -29,6 +30,7 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+_Metrics = Annotated[Mapping[str, dict[str, Any]], AfterValidator(checked_metrics)]
 _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -71,7 +73,7 @@ class ConvertedStage(_Section):
     """
 
     file: _File
-    metrics: Mapping[str, dict[str, Any]]
+    metrics: _Metrics
     notes: Mapping[str, str]
 
 
@@ -84,7 +86,7 @@ class ConvertedPoint(_Section):
     """
 
     exit_shares: tuple[float, ...]
-    metrics: Mapping[str, dict[str, Any]]
+    metrics: _Metrics
 
 
 class ConvertedNetwork(_Section):
@@ -155,7 +157,7 @@ class BundledPoint(_Section):
     exit_policy: BundledExitPolicy
     exit_shares: tuple[float, ...]
     device_point: str | None
-    metrics: Mapping[str, dict[str, Any]]
+    metrics: _Metrics
 
 
 class BundledInput(_Section):
@@ -213,6 +215,8 @@ def read_manifest(bundle: Path) -> BundleManifest:
         raise UserError(f"{path}: not a bundle ({error.strerror})") from None
     except ValueError as error:
         raise UserError(f"{path}: damaged ({error})") from None
+    except RecursionError:
+        raise UserError(f"{path}: damaged (nested too deeply)") from None
     version = document.get("schema_version") if isinstance(document, dict) else None
     if version != SCHEMA_VERSION:
         raise UserError(
@@ -220,5 +224,7 @@ def read_manifest(bundle: Path) -> BundleManifest:
         )
     try:
         return BundleManifest.model_validate_json(json.dumps(document), strict=True)
+    except RecursionError:
+        raise UserError(f"{path}: damaged (nested too deeply)") from None
     except ValidationError as error:
         raise UserError(f"{path}: {one_line(error, document, BundleManifest)}") from None

@@ -79,10 +79,7 @@ def check(path: Path, sla: Path) -> SlaCheck:
 
 
 def _metrics(bundle: Path, metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, Metric]:
-    try:
-        found = {name: Metric(**metric) for name, metric in metrics.items()}
-    except TypeError as error:
-        raise UserError(f"{bundle / MANIFEST}: damaged ({error}). Export it again.") from None
+    found = {name: Metric(**metric) for name, metric in metrics.items()}
     for name in ("energy_j", "latency_s"):
         if name not in found:
             raise UserError(f"{bundle / MANIFEST}: damaged (without {name}). Export it again.")

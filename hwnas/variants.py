@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias, get_args
 from hwnas.errors import UserError
 from hwnas.exit_policy import ExitPolicy
 from hwnas.front import Metric
+from hwnas.stored_metrics import checked_metrics
 from targets import write_atomically
 
 SCHEMA_VERSION = 1
@@ -135,12 +136,21 @@ class Variant:
             ExitPolicy.from_dict(data["exit_policy"]),
             tuple(float(s) for s in data["exit_shares"]),
             _name(data["target"]),
-            {name: Metric(**metric) for name, metric in data["metrics"].items()},
+            _metrics(data["metrics"]),
             None if data["device_point"] is None else _name(data["device_point"]),
             bool(data["feasible"]),
             bool(data["on_front"]),
             int(data["policy_index"]),
         )
+
+
+def _metrics(data: Mapping[str, Any]) -> dict[str, Metric]:
+    """Return metrics; what all variants are compared by is among them."""
+    metrics = {name: Metric(**metric) for name, metric in checked_metrics(data).items()}
+    for name in ("energy_j", "latency_s"):
+        if metrics[name].provenance is None:
+            raise ValueError(f"{name}: without a provenance")
+    return metrics
 
 
 def _name(text: str) -> str:
@@ -271,6 +281,8 @@ class Variants:
             raise UserError(
                 f"{path}: cannot be read ({error.strerror}). Search again with --resume."
             ) from None
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise UserError(f"{path}: damaged ({type(error).__name__}: {error}).") from None
+        except RecursionError:
+            raise UserError(f"{path}: damaged (nested too deeply).") from None
         return loaded

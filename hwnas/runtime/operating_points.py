@@ -41,12 +41,13 @@ def point_of(
     """Return an operating point from its metrics.
 
     Args:
-        metrics: By name, each with ``value`` and ``provenance``.
+        metrics: By name, each with ``value`` and ``provenance``, as `checked_metrics` returns
+            them.
         device_point: Of the device.
         where: What error messages call it.
 
     Raises:
-        UserError: If energy, latency or accuracy is missing or no number.
+        UserError: If energy, latency or accuracy is missing, or a provenance of them.
     """
     split = "" if "accuracy" in metrics else "validation_"
     try:
@@ -62,8 +63,6 @@ def point_of(
         )
     except KeyError as error:
         raise UserError(f"{where}: metrics: {error} is missing. Export the bundle again.") from None
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{where}: metrics: damaged ({error}). Export the bundle again.") from None
 
 
 def _recalls(metrics: Mapping[str, Mapping[str, Any]], prefix: str) -> dict[str, float]:

@@ -168,6 +168,14 @@ def test_a_damaged_bundle_is_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("depth", [100_000, 3000, 900, 300])
+def test_a_manifest_nested_deeply_is_refused(bundle: TinyBundle, depth: int) -> None:
+    notes = '{"schema_version": 2, "notes": ' + "[" * depth + "]" * depth + "}"
+    (bundle.path / "manifest.json").write_text(notes)
+    with pytest.raises(UserError, match=r"manifest\.json: "):
+        open_bundle(bundle.path)
+
+
 def test_a_folder_without_a_manifest_is_no_bundle(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not a bundle"):
         open_bundle(tmp_path)

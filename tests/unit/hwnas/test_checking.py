@@ -159,14 +159,20 @@ def test_a_bundle_that_changed_is_refused(bundle: TinyBundle) -> None:
 
 @pytest.mark.parametrize(
     ("metrics", "message"),
-    [({}, "without energy_j"), ({"energy_j": {"worth": 1}}, "unexpected keyword")],
+    [
+        ({}, "damaged .*without energy_j"),
+        ({"energy_j": {"worth": 1}}, "low.metrics: energy_j: wanted a value"),
+        ({"energy_j": {"value": 10**400}}, "low.metrics: energy_j.value: wanted a finite number"),
+        ({"energy_j": {"value": float("nan")}}, "energy_j.value: wanted a finite number. Got nan"),
+        ({"energy_j": {"value": -1e-3}}, "energy_j.value: wanted more than 0. Got -0.001"),
+    ],
 )
 def test_damaged_metrics_of_a_bundle_are_one_line(
     bundle: TinyBundle, metrics: dict[str, Any], message: str
 ) -> None:
     bundle.manifest["operating_points"]["low"]["metrics"] = metrics
     bundle.seal()
-    with pytest.raises(UserError, match=f"manifest.json: damaged .*{message}"):
+    with pytest.raises(UserError, match=f"manifest.json: .*{message}"):
         check(bundle.path, written(bundle.path.parent, KEPT))
 
 

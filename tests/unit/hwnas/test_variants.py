@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,10 @@ INT8 = NetworkForm("0123456789abcdef", "distilled", "int8", "d.safetensors", ("d
 
 def variant(form: NetworkForm, point: str | None = None) -> Variant:
     policy = ExitPolicy((0.5,), (1.0, 2.0), "margin")
-    metrics = {"energy_j": Metric(1e-3, "modelled", 5e-4, 2e-3, boundary="inference_gross")}
+    metrics = {
+        "energy_j": Metric(1e-3, "modelled", 5e-4, 2e-3, boundary="inference_gross"),
+        "latency_s": Metric(1e-3, "measured"),
+    }
     return Variant(form, policy, (0.25, 0.75), "host", metrics, point, True, True, 2)
 
 
@@ -41,6 +45,11 @@ def test_names_tell_forms_targets_policies_and_clocks_apart() -> None:
     assert variant(INT8, "slow").variant_id == "0123456789abcdef-int8-distilled-host-t2-slow"
 
 
+def metric(document: dict[str, Any], name: str) -> dict[str, Any]:
+    found: dict[str, Any] = document["variants"][0]["metrics"][name]
+    return found
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -51,6 +60,13 @@ def test_names_tell_forms_targets_policies_and_clocks_apart() -> None:
         pytest.param(lambda d: d["variants"][0].update(device_point="/../x"), id="a path"),
         pytest.param(lambda d: d["variants"][0].update(target="../host"), id="a path of a target"),
         pytest.param(lambda d: d["variants"][0].update(precision="int4"), id="unknown precision"),
+        pytest.param(lambda d: d["variants"][0].update(policy_index=1e999), id="an endless number"),
+        pytest.param(lambda d: d["variants"][0]["metrics"].pop("energy_j"), id="without energy"),
+        pytest.param(lambda d: metric(d, "energy_j").update(value=-1.0), id="negative energy"),
+        pytest.param(lambda d: metric(d, "energy_j").update(value=10**400), id="large integer"),
+        pytest.param(lambda d: metric(d, "latency_s").update(value=None), id="null"),
+        pytest.param(lambda d: metric(d, "latency_s").pop("provenance"), id="of unknown origin"),
+        pytest.param(lambda d: metric(d, "latency_s").update(provenance="me"), id="provenance"),
     ],
 )
 def test_damaged_variants_are_refused_in_one_line(tmp_path: Path, change: object) -> None:
@@ -61,6 +77,13 @@ def test_damaged_variants_are_refused_in_one_line(tmp_path: Path, change: object
     with pytest.raises(UserError, match=r"variants\.json: damaged") as raised:
         Variants.load(path)
     assert "\n" not in str(raised.value)
+
+
+def test_variants_nested_deeply_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "variants.json"
+    path.write_text("[" * 100_000)
+    with pytest.raises(UserError, match=r"variants\.json: damaged \(nested too deeply\)"):
+        Variants.load(path)
 
 
 def test_missing_variants_say_what_to_do(tmp_path: Path) -> None:
