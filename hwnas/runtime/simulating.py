@@ -45,6 +45,8 @@ class Simulation:
             policy; ``None`` where none takes so little.
         at_equal_accuracy: The cheapest single model that is no less accurate than the policy;
             ``None`` where none is so accurate.
+        not_compared: Single models whose energies are of another kind than the policy's, such as
+            modelled beside measured, and so compare with nothing here.
         ignored_signals: That rules ask for and nothing in the simulation tells.
         ran_samples: Whether networks were run, instead of taking their accuracy.
     """
@@ -54,6 +56,7 @@ class Simulation:
     provenances: frozenset[str]
     at_equal_energy: Comparison | None
     at_equal_accuracy: Comparison | None
+    not_compared: tuple[str, ...]
     ignored_signals: tuple[str, ...]
     ran_samples: bool
 
@@ -67,6 +70,7 @@ class Simulation:
             "fixed": {name: asdict(outcome) for name, outcome in self.fixed.items()},
             "at_equal_energy": self.at_equal_energy and asdict(self.at_equal_energy),
             "at_equal_accuracy": self.at_equal_accuracy and asdict(self.at_equal_accuracy),
+            "not_compared": list(self.not_compared),
             "ignored_signals": list(self.ignored_signals),
         }
 
@@ -111,14 +115,17 @@ def simulate(
         name: simulate_policy(events, ScalingPolicy(default=name), {name: model}, answers, product)
         for name, model in models.items()
     }
+    alike = _of_one_kind(points, models)
+    compared = {name: outcome for name, outcome in fixed.items() if name in alike}
     provenances = {p.energy_provenance for p in models.values()}
     provenances |= {p.latency_provenance for p in models.values()}
     return Simulation(
         ours,
         fixed,
         frozenset(provenances),
-        _at_equal_energy(ours, fixed),
-        _at_equal_accuracy(ours, fixed),
+        _at_equal_energy(ours, compared),
+        _at_equal_accuracy(ours, compared),
+        tuple(name for name in fixed if name not in alike),
         _ignored(rules, events, product, run),
         run,
     )
@@ -135,6 +142,19 @@ def _front(path: Path) -> dict[str, OperatingPoint]:
         )
         for v in Variants.load(path).front
     }
+
+
+def _of_one_kind(
+    points: Mapping[str, OperatingPoint], models: Mapping[str, OperatingPoint]
+) -> frozenset[str]:
+    """Return the models whose energies compare with those of a policy's operating points.
+
+    None where the points themselves are of several kinds, of which the policy's energy is a sum.
+    """
+    kinds = {point.energy_provenance for point in points.values()}
+    if len(kinds) > 1:
+        return frozenset()
+    return frozenset(name for name, model in models.items() if model.energy_provenance in kinds)
 
 
 def _at_equal_energy(ours: Outcome, fixed: Mapping[str, Outcome]) -> Comparison | None:

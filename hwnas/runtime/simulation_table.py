@@ -47,6 +47,11 @@ def simulation_notes(simulation: Simulation) -> list[str]:
         _compared("At no less accuracy than the policy's", simulation.at_equal_accuracy, whose),
         "Energies and times of operating points: " + ", ".join(sorted(simulation.provenances)),
     ]
+    if simulation.not_compared:
+        notes.append(
+            f"Not compared, as their energies are of another kind: "
+            f"{len(simulation.not_compared)} of {len(simulation.fixed)} single models"
+        )
     if simulation.ran_samples:
         notes.append("Accuracies: of the networks on the bundle's samples, in turn")
     else:

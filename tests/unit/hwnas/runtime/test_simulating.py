@@ -18,6 +18,7 @@ from hwnas.runtime.simulating import simulate
 from hwnas.runtime.simulation_table import simulation_notes, simulation_table
 from hwnas.runtime.trace_generator import SensingDay, generate_trace
 from hwnas.variants import NetworkForm, Variant, Variants
+from targets import Provenance
 from tests.unit.hwnas.tiny_bundle import TinyBundle
 
 ACCURACY, ENERGY_J, LATENCY_S = "accuracy", "energy_j", "latency_s"
@@ -176,11 +177,18 @@ def test_tables_and_json_say_that_all_is_predicted(
     assert "accuracy than the policy's, the best single model is high" in notes[1]
 
 
-def variant(index: int, accuracy: float, energy_j: float, *, on_front: bool) -> Variant:
+def variant(
+    index: int,
+    accuracy: float,
+    energy_j: float,
+    *,
+    on_front: bool,
+    provenance: Provenance = "modelled",
+) -> Variant:
     form = NetworkForm("net", "plain", "float32", "net.safetensors", ("net.onnx",))
     metrics = {
         "accuracy": Metric(accuracy, "measured"),
-        "energy_j": Metric(energy_j, "modelled"),
+        "energy_j": Metric(energy_j, provenance),
         "latency_s": Metric(1e-3, "measured"),
     }
     return Variant(
@@ -203,6 +211,33 @@ def test_the_front_of_a_run_joins_the_single_models(
         assert comparison.single == better.variant_id
         assert comparison.accuracy_gain == pytest.approx(-0.01)
         assert comparison.energy_saved == pytest.approx(1 - 0.9 / 0.8)
+
+
+def test_energies_of_another_kind_are_not_compared(
+    bundle: TinyBundle, trace: Path, tmp_path: Path
+) -> None:
+    # it seems to beat all, but 0.1 mJ by a meter is less than 0.9 mJ by a model in no sense
+    other = variant(0, 0.99, 0.1e-3, on_front=True, provenance="measured")
+    file = tmp_path / "variants.json"
+    Variants((other,), other.variant_id).save(file)
+    result = simulate(bundle.path, trace, variants=file)
+    assert other.variant_id in result.fixed
+    assert result.to_dict()["not_compared"] == [other.variant_id]
+    assert result.at_equal_energy is not None
+    assert result.at_equal_energy.single == "high"
+    told = "Not compared, as their energies are of another kind: 1 of 4 single models"
+    assert told in simulation_notes(result)
+
+
+def test_a_policy_over_energies_of_several_kinds_compares_with_nothing(
+    bundle: TinyBundle, trace: Path
+) -> None:
+    points = bundle.manifest["operating_points"]
+    points["high"]["metrics"][ENERGY_J]["provenance"] = "measured"
+    bundle.write_manifest()
+    result = simulate(bundle.path, trace)
+    assert (result.at_equal_energy, result.at_equal_accuracy) == (None, None)
+    assert result.not_compared == ("high", "low", "balanced")
 
 
 def test_variants_cannot_be_run_as_they_are_not_in_the_bundle(
