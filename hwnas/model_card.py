@@ -116,7 +116,8 @@ def _cells(name: str, metric: Mapping[str, Any]) -> list[str]:
         if part in _NOTED
     ]
     return [
-        f"`{name}`",
+        # a class may have any name
+        _text(name) if set(name) & set("`|\n\r") else f"`{name}`",
         f"{metric['value']:.4g}",
         interval,
         str(metric.get("provenance", "exact")),

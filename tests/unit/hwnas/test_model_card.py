@@ -65,3 +65,19 @@ def test_other_formats_are_told_with_the_provenance_of_their_figures(tmp_path: P
     assert "- Vela int8 of net, `formats/vela/net/`: latency 20.0 µs, 20.0 µs (vendor" in card
     assert "not run; accelerator ethos-u55-128; ethos-u-vela 5.2.0" in card
     assert "- Core ML of net: not converted: no \\| Mac" in card
+
+
+def test_a_class_of_any_name_leaves_the_table_whole(tmp_path: Path) -> None:
+    bundle = TinyBundle(tmp_path / "bundle")
+    for name in ("a | b", "`c`", "d\ne"):
+        metric = {"value": 0.5, "provenance": "measured"}
+        bundle.manifest["operating_points"]["low"]["metrics"][f"recall({name})"] = metric
+    bundle.write_manifest()
+    lines = model_card(open_bundle(bundle.path)).splitlines()
+    found = [line for line in lines if line.startswith("| recall(")]
+    cells = "| 0.5 |  | measured |  |  |"
+    assert found == [
+        f"| recall(a \\| b) {cells}",
+        f"| recall(\\`c\\`) {cells}",
+        f"| recall(d e) {cells}",
+    ]
