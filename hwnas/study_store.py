@@ -18,11 +18,13 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hwnas.errors import UnreachableError
+from hwnas.trial_record import new_token
 
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 5.0
 # a server takes messages of 4 MiB
 _CHUNK = 1 << 20
+_VALUE = "value"
 
 T = TypeVar("T")
 
@@ -74,17 +76,7 @@ class StudyStore:
     def open(self, directions: Sequence[str]) -> None:
         """Find the study, or make it with one direction per objective."""
         sides = [StudyDirection[direction.upper()] for direction in directions]
-
-        def find_or_make() -> int:
-            try:
-                return self._storage.get_study_id_from_name(self._name)
-            except KeyError:
-                try:
-                    return self._storage.create_new_study(sides, self._name)
-                except DuplicatedStudyError:
-                    return self._storage.get_study_id_from_name(self._name)
-
-        self._study_id = self._patiently(find_or_make)
+        self._study_id = self._patiently(lambda: self._find_or_make(self._name, sides))
 
     def find(self) -> bool:
         """Find the study; ``False`` where there is none."""
@@ -157,24 +149,52 @@ class StudyStore:
     def describe(self, key: str, text: str) -> None:
         """Store a text with the study, unless there is one of this key; whole or not at all.
 
-        It may be long: it is kept apart from what is announced, which may be read often.
+        Of several that are stored at once, all read the same one from then on. It may be long:
+        it is kept apart from what is announced, which may be read often.
         """
         if self.description(key) is not None:
             return
+        token = new_token()
         chunks = [text[i : i + _CHUNK] for i in range(0, len(text), _CHUNK)]
         for i, chunk in enumerate(chunks):
-            self._set_description(f"{key}:{i}", chunk)
-        self._set_description(key, len(chunks))
+            self._set_description(f"{key}:{token}:{i}", chunk)
+        self._set_description(key, self._first_of(key, [token, len(chunks)]))
+
+    def _first_of(self, key: str, value: Any) -> Any:
+        """Return the first value that any worker gave for a key, this one among them.
+
+        Who sets an attribute does not learn who else did. But a storage creates trials one
+        after the other, here in a study of their own.
+        """
+        template = create_trial(state=TrialState.PRUNED, user_attrs={_VALUE: value})
+
+        def first() -> Any:
+            study_id = self._find_or_make(f"{self._name}:{key}", [StudyDirection.MINIMIZE])
+            self._storage.create_new_trial(study_id, template)
+            trials = self._storage.get_all_trials(study_id, deepcopy=False)
+            return min(trials, key=lambda trial: trial.number).user_attrs[_VALUE]
+
+        return self._patiently(first)
 
     def description(self, key: str) -> str | None:
         """Return a text stored with the study; ``None`` where there is none."""
         attributes = self._patiently(lambda: self._storage.get_study_system_attrs(self._study_id))
         if key not in attributes:
             return None
-        return "".join(attributes[f"{key}:{i}"] for i in range(attributes[key]))
+        token, count = attributes[key]
+        return "".join(attributes[f"{key}:{token}:{i}"] for i in range(count))
 
     def _set_description(self, key: str, value: Any) -> None:
         self._patiently(lambda: self._storage.set_study_system_attr(self._study_id, key, value))
+
+    def _find_or_make(self, name: str, directions: Sequence[StudyDirection]) -> int:
+        try:
+            return self._storage.get_study_id_from_name(name)
+        except KeyError:
+            try:
+                return self._storage.create_new_study(directions, name)
+            except DuplicatedStudyError:
+                return self._storage.get_study_id_from_name(name)
 
     def _patiently(self, operation: Callable[[], T]) -> T:
         end = time.monotonic() + self.patience_s
