@@ -46,7 +46,7 @@ def expected_gains(
 
 
 def greedy_batch(
-    models: Sequence[ObjectiveModel], candidates: Candidates, front: Array, n: int
+    models: Sequence[ObjectiveModel], candidates: Candidates, region: ImprovableRegion, n: int
 ) -> list[int]:
     """Choose n candidates one after the other, each by its expected gain after the others.
 
@@ -56,7 +56,7 @@ def greedy_batch(
     Args:
         models: Of each of m objectives.
         candidates: To choose from; all of them where they are fewer than n.
-        front: Shape ``(k, m)``: losses reached or awaited.
+        region: What was neither reached nor is awaited.
         n: How many.
 
     Returns:
@@ -74,13 +74,13 @@ def greedy_batch(
     n = min(n, len(candidates))
     for turn in range(min(n, _TURNS)):
         exploring = turn % _EXPLORED == _EXPLORED - 1
-        expected = expected_gains(beliefs, improvable(front), exploring=exploring)
+        expected = expected_gains(beliefs, region, exploring=exploring)
         gains = np.where(free, expected, -np.inf)
         # in large batches some at once, as many in each turn
         many = (n - len(chosen)) // (min(n, _TURNS) - turn)
         best = np.argsort(-gains, kind="stable")[:many]
         reached = np.stack([belief.losses()[0][best] for belief in beliefs], axis=1)
-        front = np.concatenate([front, reached])
+        region = region.with_reached(reached)
         free[best] = False
         chosen += best.tolist()
         beliefs = [

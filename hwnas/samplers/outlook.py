@@ -73,12 +73,12 @@ class Outlook:
         known = np.asarray(~np.isnan(learners.costs.values).any(axis=0))
         self._models = [self._model(j, learners, bool(k)) for j, k in enumerate(known)]
         self.denoised = self._without_noise()
-        self._front = self._reached()
+        front = self._reached()
         if len(evaluations.pending):
             self._models = [model.believing(evaluations.pending) for model in self._models]
             expected = [m.belief(evaluations.pending).losses()[0] for m in self._models]
-            self._front = np.concatenate([self._front, np.stack(expected, axis=1)])
-        self._region = improvable(self._front)
+            front = np.concatenate([front, np.stack(expected, axis=1)])
+        self._region = improvable(front)
 
     def gains(self, candidates: Candidates) -> Array:
         """Return how much hypervolume each of n candidates is expected to add."""
@@ -90,7 +90,7 @@ class Outlook:
         Returns:
             Positions in ``candidates``.
         """
-        return greedy_batch(self._models, candidates, self._front, n)
+        return greedy_batch(self._models, candidates, self._region, n)
 
     def best(self, n: int) -> NDArray[np.intp]:
         """Return the positions of n evaluated candidates that others dominate least."""

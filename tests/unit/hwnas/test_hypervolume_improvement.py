@@ -6,7 +6,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from hwnas.samplers.hypervolume_improvement import ImprovableRegion
+from hwnas.samplers.hypervolume_improvement import ImprovableRegion, greatest
 
 Array = NDArray[np.float64]
 
@@ -19,7 +19,7 @@ def hypervolume(points: Array) -> float:
     return float(moocore.hypervolume(points, ref=np.ones(points.shape[1])))
 
 
-@pytest.mark.parametrize("objectives", [1, 2, 3, 4])
+@pytest.mark.parametrize("objectives", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("size", [0, 1, 2, 7, 30])
 def test_a_known_point_improves_by_what_the_hypervolume_gains(objectives: int, size: int) -> None:
     known = front(size, size, objectives)
@@ -58,14 +58,55 @@ def test_an_unsure_point_improves_by_the_mean_over_what_it_may_be(objectives: in
     assert gain == pytest.approx(np.mean(gains), abs=5 * np.std(gains) / np.sqrt(len(gains)))
 
 
+@pytest.mark.parametrize("objectives", [3, 5])
 @pytest.mark.parametrize("decimals", [1, 8])
-def test_boxes_are_disjoint_and_fill_what_is_not_dominated(decimals: int) -> None:
-    known = front(5, 12, 3).round(decimals)  # with one decimal, many coordinates are equal
-    region = ImprovableRegion(known, np.ones(3))
-    asked = np.random.default_rng(1).random((500, 3))
+def test_boxes_are_disjoint_and_fill_what_is_not_dominated(decimals: int, objectives: int) -> None:
+    # with one decimal, many coordinates are equal
+    known = front(5, 12, objectives).round(decimals)
+    region = ImprovableRegion(known, np.ones(objectives))
+    asked = np.random.default_rng(1).random((500, objectives))
     held = np.all((region.lower <= asked[:, None]) & (asked[:, None] < region.upper), axis=2)
     dominated = np.any(np.all(known <= asked[:, None], axis=2), axis=1)
     assert np.array_equal(held.sum(axis=1), (~dominated).astype(int))
+
+
+@pytest.mark.parametrize("objectives", [2, 3, 4, 5])
+def test_points_that_are_reached_later_leave_what_they_would_have_left_at_once(
+    objectives: int,
+) -> None:
+    known, reference = front(6, 20, objectives), np.ones(objectives)
+    region = ImprovableRegion(known[:10], reference)
+    later = region.with_reached(known[10:13]).with_reached(known[13:])
+    together = ImprovableRegion(known, reference)
+    means = front(7, 50, objectives)
+    stds = np.full_like(means, 0.1)
+    wanted = together.expected_improvement(means, stds)
+    assert later.expected_improvement(means, stds) == pytest.approx(wanted, abs=1e-12)
+    # the region that points were added to is as it was
+    assert region.expected_improvement(means, stds).sum() > wanted.sum()
+
+
+def test_of_a_long_front_of_many_objectives_the_greatest_points_count() -> None:
+    drawn = np.random.default_rng(8).exponential(size=(300, 5))
+    known = drawn / drawn.sum(axis=1, keepdims=True)  # a simplex: none dominates another
+    kept = greatest(known, np.ones(5), 64)
+    assert len(kept) == 64
+    assert hypervolume(kept) > 0.97 * hypervolume(known)
+    some, all_64 = (ImprovableRegion(points, np.ones(5)) for points in (known, kept))
+    assert np.array_equal(some.lower, all_64.lower)
+
+
+def test_each_point_that_counts_adds_most_to_those_before_it() -> None:
+    known = front(9, 40, 4)
+    known = known[moocore.is_nondominated(known)]
+    chosen: list[int] = []
+    for n in range(1, 8):
+        # by looking at all of them every time
+        gains = [hypervolume(known[[*chosen, i]]) for i in range(len(known))]
+        chosen.append(int(np.argmax(gains)))
+        wanted = known[sorted(chosen)]
+        assert np.array_equal(greatest(known, np.ones(4), n), wanted)
+    assert np.array_equal(greatest(known, np.ones(4), len(known)), known)
 
 
 def test_what_lies_beyond_the_reference_improves_nothing() -> None:
