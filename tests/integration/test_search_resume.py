@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import optuna
 import psutil
 import pytest
 
@@ -20,6 +21,7 @@ from hwnas.config import load_config, parse_config
 from hwnas.errors import UserError
 from hwnas.progress import SilentProgress
 from hwnas.run_folder import RunFolder
+from hwnas.storages import open_storage
 from hwnas.training_pool import TrainingPool
 from search_spaces import Architecture, create
 
@@ -107,6 +109,13 @@ def test_an_interrupted_search_ends_with_the_trials_of_an_uninterrupted_one(
     assert len(trials(finished)) == 6
     assert trials(interrupted.run) == trials(finished)
     assert interrupted.run.front()["counts"] == finished.front()["counts"]
+
+
+def test_interruptions_speak_against_no_architecture(interrupted: Interrupted) -> None:
+    """However often the same training is interrupted: only deaths would make it a failure."""
+    storage = open_storage(str(interrupted.run.journal))
+    trials = optuna.load_study(study_name="tiny", storage=storage).trials
+    assert "died" not in {trial.user_attrs.get("abandoned") for trial in trials}
 
 
 @pytest.mark.parametrize("when", ["ctrl-c while workers start", "ctrl-c while training"])
