@@ -82,13 +82,16 @@ class FileStorage(JournalStorage):
         """Return trials, as `hwnas.study_store.IncrementalStorage` says."""
         if not known:
             return self.get_all_trials(study_id, deepcopy=False)
-        trials = [self.get_trial(trial_id) for trial_id in sorted(unfinished)]
+        ids = sorted(unfinished)
         for number in itertools.count(len(known)):
             try:
-                trial_id = self.get_trial_id_from_study_id_trial_number(study_id, number)
+                ids.append(self.get_trial_id_from_study_id_trial_number(study_id, number))
             except KeyError:
                 break
-            trials.append(self.get_trial(trial_id))
+        # each of these calls reads on: what a later trial knows of an earlier one, that one must
+        # say, too
+        trials = [self.get_trial(trial_id) for trial_id in reversed(ids)]
+        trials.reverse()
         return trials
 
 

@@ -13,9 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
+from optuna.trial import TrialState, create_trial
 
 from hwnas.errors import UserError
-from hwnas.journal_file import JournalFile
+from hwnas.journal_file import FileStorage, JournalFile
 from hwnas.storages import open_storage
 from tests.unit.hwnas.grid_study import as_told, open_study, search
 
@@ -39,6 +41,26 @@ def test_what_was_appended_is_read_from_any_line_on(path: Path) -> None:
     assert other.read_logs(3) == numbered(3)
     assert other.read_logs(4) == []
     assert other.read_logs(0) == numbered(0, 1, 2, 3)
+
+
+def test_what_a_trial_knows_of_an_earlier_one_is_read_of_that_one_too(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another worker ends the one and begins the other between two reads."""
+    writer, reader = (FileStorage(JournalFile(path)) for _ in range(2))
+    study = writer.create_new_study([StudyDirection.MINIMIZE])
+    first = writer.create_new_trial(study, create_trial(state=TrialState.RUNNING))
+    look_up = reader.get_trial_id_from_study_id_trial_number
+
+    def meanwhile(study_id: int, number: int) -> int:
+        if number == 1:
+            writer.set_trial_state_values(first, TrialState.COMPLETE, [0.5])
+            writer.create_new_trial(study, create_trial(state=TrialState.RUNNING))
+        return look_up(study_id, number)
+
+    monkeypatch.setattr(reader, "get_trial_id_from_study_id_trial_number", meanwhile)
+    states = [trial.state for trial in reader.changed_trials(study, [first], [first])]
+    assert states == [TrialState.COMPLETE, TrialState.RUNNING]
 
 
 def test_optuna_reads_the_same_lines(path: Path) -> None:
