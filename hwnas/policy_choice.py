@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from hwnas.config_errors import did_you_mean
 from hwnas.errors import UserError
+from hwnas.front import VALIDATION
 from hwnas.product_config import ProductConfig
 from hwnas.product_costs import product_costs
+from hwnas.recall_names import recall_name
 from hwnas.runtime.policy import (
     MAX_ACTIVE_INTERVAL_S,
     MAX_MISTAKEN,
@@ -89,7 +91,7 @@ def choose_policy(
 
 def _recall(quiet_class: str) -> str:
     # choices are made by the validation split
-    return f"validation_recall({quiet_class})"
+    return f"{VALIDATION}{recall_name(quiet_class)}"
 
 
 def _check_quiet_class(

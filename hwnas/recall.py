@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from hwnas.accuracy import mean_accuracy_interval, seed_half_width, wilson_interval
 from hwnas.front import Metric
+from hwnas.recall_names import recall_name
 
 
 def recall_metrics(
@@ -50,7 +51,7 @@ def recall_metrics(
         c: np.mean(predicted[:, labels == c] == c, axis=1) for c, n in enumerate(counts) if n
     }
     metrics = {
-        f"recall({class_names[c]})": Metric(
+        recall_name(class_names[c]): Metric(
             float(np.mean(found)), "measured", *_interval(found, counts[c]), seeds=k, split=split
         )
         for c, found in recalls.items()

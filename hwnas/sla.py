@@ -14,6 +14,7 @@ from hwnas.config import load_product
 from hwnas.config_file import read_document, validated
 from hwnas.errors import UserError
 from hwnas.product_config import ProductConfig
+from hwnas.recall_names import recall_name
 from hwnas.sla_metrics import SlaMetric, sla_metric, unit_factor
 
 Tier: TypeAlias = Literal["critical", "high", "medium"]
@@ -82,7 +83,7 @@ class Clause:
     @property
     def key(self) -> str:
         """In the metrics of a variant."""
-        return self.metric.key if self.class_name is None else f"recall({self.class_name})"
+        return self.metric.key if self.class_name is None else recall_name(self.class_name)
 
     def holds(self, value: float) -> bool:
         """Return whether a value of the metric keeps the limit."""

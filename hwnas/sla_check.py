@@ -11,6 +11,7 @@ from hwnas.config_errors import did_you_mean
 from hwnas.errors import UserError
 from hwnas.front import VALIDATION, Metric
 from hwnas.product_config import ProductConfig
+from hwnas.recall_names import class_of
 from hwnas.sla import TIERS, Clause, Sla, Tier
 from hwnas.sla_metrics import SLA_METRICS
 
@@ -209,5 +210,5 @@ def _not_known(
 def _classes(metrics: Mapping[str, Metric]) -> list[str]:
     """Return names of the classes that either split has samples of."""
     names = (key.removeprefix(VALIDATION) for key in metrics)
-    recalls = (name for name in names if name.startswith("recall("))
-    return list(dict.fromkeys(name.removeprefix("recall(")[:-1] for name in recalls))
+    classes = (class_of(name) for name in names)
+    return list(dict.fromkeys(name for name in classes if name is not None))

@@ -9,6 +9,7 @@ from typing import Any
 
 from hwnas.bundle_manifest import BundleManifest
 from hwnas.errors import UserError
+from hwnas.recall_names import class_of
 from hwnas.runtime.policy import ScalingPolicy, load_policy
 
 
@@ -59,18 +60,16 @@ def point_of(
             str(latency["provenance"]),
             float(metrics[f"{split}accuracy"]["value"]),
             device_point,
-            _recalls(metrics, f"{split}recall("),
+            _recalls(metrics, split),
         )
     except KeyError as error:
         raise UserError(f"{where}: metrics: {error} is missing. Export the bundle again.") from None
 
 
-def _recalls(metrics: Mapping[str, Mapping[str, Any]], prefix: str) -> dict[str, float]:
-    return {
-        name.removeprefix(prefix)[:-1]: float(metric["value"])
-        for name, metric in metrics.items()
-        if name.startswith(prefix)
-    }
+def _recalls(metrics: Mapping[str, Mapping[str, Any]], split: str) -> dict[str, float]:
+    names = {name.removeprefix(split): name for name in metrics if name.startswith(split)}
+    classes = {class_of(name): whole for name, whole in names.items()}
+    return {c: float(metrics[name]["value"]) for c, name in classes.items() if c is not None}
 
 
 def points_of(bundle: Path, manifest: BundleManifest) -> dict[str, OperatingPoint]:
