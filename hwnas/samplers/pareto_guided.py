@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -96,19 +97,33 @@ class ParetoGuidedSampler(BaseSampler):
         self._distributions = dict(distributions)
         self._grid = Grid(self._distributions)
         self._seed = seed
-        self._canonical = canonicalize or (lambda rows: rows)
+        self._canonical = canonicalize or _unchanged
         self._space = (costs, self._canonical, encode)
         self._noise_std = noise_std
         self._refine = refine
         self._scale = None if scale is None else LossScale.of_objectives(scale)
         self._batch = batch
+        # canonical keys of the rows of trials
+        self._keys: dict[tuple[int, ...], bytes] = {}
+        # threads of `Study.optimize` share a block
+        self._lock = threading.Lock()
+        self._begin(None)
+
+    def _begin(self, study: Study | None) -> None:
+        """Forget what belongs to another study."""
+        self._study = study
         self._guide: GuidedProposals | None = None
         self._block_start = -1
         self._block: Rows = np.empty((0, len(self._grid.sizes)), dtype=np.intp)
         # keys of the trials of this block and later ones, by number
         self._since: dict[int, bytes] = {}
-        # canonical keys of the rows of trials
-        self._keys: dict[tuple[int, ...], bytes] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_lock": None, "_study": None}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        vars(self).update(state)
+        self._lock = threading.Lock()
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
@@ -120,6 +135,12 @@ class ParetoGuidedSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Return the parameters of a trial; see `optuna.samplers.BaseSampler`."""
+        with self._lock:
+            return self._proposed(study, trial)
+
+    def _proposed(self, study: Study, trial: FrozenTrial) -> dict[str, Any]:
+        if study is not self._study:
+            self._begin(study)
         trials = study.get_trials(deepcopy=False)
         guide = self._guided(study)
         start, size = self._block_of(trial.number)
@@ -227,6 +248,10 @@ class ParetoGuidedSampler(BaseSampler):
                 space, np.array(signs), np.asarray(noise_std), self._scale, self._refine
             )
         return self._guide
+
+
+def _unchanged(rows: Rows) -> Rows:
+    return rows
 
 
 def _had_ended(trial: FrozenTrial, moment: datetime | None) -> bool:

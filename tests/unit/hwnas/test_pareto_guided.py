@@ -1,5 +1,7 @@
 """The guided sampler: alone in an Optuna study, on spaces small enough to know the truth."""
 
+import pickle
+import time
 from collections.abc import Callable, Iterator, Mapping
 from itertools import product
 from pathlib import Path
@@ -298,6 +300,29 @@ def test_it_works_with_optimize_and_one_objective() -> None:
     )
     # 1 of 1,000; by chance 40 trials find one as good with probability 0.04
     assert study.best_value == 0
+
+
+def test_threads_of_one_study_are_asked_to_do_different_things() -> None:
+    study = study_of(guided(batch=5))
+
+    def evaluate(trial: optuna.Trial) -> list[float]:
+        for name, distribution in SPACE.items():
+            trial._suggest(name, distribution)
+        # gives way to other threads in the middle of a block
+        time.sleep(0.01)
+        return values_of(trial.params)
+
+    study.optimize(evaluate, n_trials=60, n_jobs=4)
+    assert len({row_of(t.params) for t in study.get_trials(deepcopy=False)}) == 60
+
+
+@pytest.mark.parametrize("again", [lambda s: s, lambda s: pickle.loads(pickle.dumps(s))])
+def test_a_sampler_begins_anew_with_another_study(
+    again: Callable[[ParetoGuidedSampler], ParetoGuidedSampler],
+) -> None:
+    used = guided()
+    run(study_of(used), 33)
+    assert run(study_of(again(used)), 30) == run(study_of(guided()), 30)
 
 
 def test_the_example_in_the_documentation_runs() -> None:
