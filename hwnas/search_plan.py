@@ -114,6 +114,8 @@ class SearchPlan:
                 tuple(float(value) for value in document["reference"]),
                 TargetPredictors.from_dict(document["predictors"]),
             )
+        except UserError:
+            raise  # it is a ValueError, but no sign of damage
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(
                 f"{source}: damaged ({type(error).__name__}: {str(error).splitlines()[0]}). "
