@@ -78,13 +78,14 @@ class LocalWorkers:
         """
         for worker in list(self._running):
             process, errors = worker
-            if process.is_alive():
+            # one with more to say than a pipe holds lives until it is heard
+            if process.is_alive() and not errors.poll():
                 continue
+            error = _received(errors)
             self._running.remove(worker)
             process.join()
-            if errors.poll():
-                with contextlib.suppress(EOFError):
-                    raise_as_here(*errors.recv())
+            if error is not None:
+                raise_as_here(*error)
             if process.exitcode != 0:
                 self._replace(process, ended)
         return bool(self._running)
@@ -148,6 +149,14 @@ def work(url: str, study_name: str) -> tuple[str, str] | None:
         return type(error).__name__, str(error)
     except Exception:
         return "", traceback.format_exc()
+    return None
+
+
+def _received(errors: Connection) -> tuple[str, str] | None:
+    """Return what a worker sent; ``None`` where it ended, maybe killed halfway, without."""
+    with contextlib.suppress(EOFError, OSError):
+        if errors.poll():
+            return errors.recv()  # type: ignore[no-any-return]
     return None
 
 
