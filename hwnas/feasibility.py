@@ -31,7 +31,8 @@ class FeasiblePool:
             would be; the first ``n_sampled`` are those of one, in its order.
         n_sampled: How many were simply sampled.
         share: Which share of the space's encodings meets the limits: counted in a small
-            space, estimated otherwise, and a rare one to a factor of about 2 only.
+            space, estimated otherwise, and a rare one to a factor of about 2 only; at least
+            so large where the levels led elsewhere.
         n_examined: Predictions it took.
     """
 
@@ -83,12 +84,17 @@ def find_feasible(
     pool = _Pool(space, n)
     pool.add(rows[worst <= 0])
     n_sampled = len(pool.found)
+    search = LevelSearch(limits, sizes, rng)
     if n_sampled < n and not is_small:
-        search = LevelSearch(limits, sizes, rng)
         members, share = search.descend(rows, worst)
         _fill(pool, search, members)
     if not pool.found:
-        raise UserError(_why(constraints, limits.nearest(sizes), limits.examined))
+        nearest, nearest_rows = limits.nearest(sizes)
+        if np.any(nearest[-1] > 0):
+            raise UserError(_why(constraints, nearest, limits.examined))
+        # the levels led elsewhere
+        _fill(pool, search, nearest_rows[-1:])
+        share = len(pool.found) / prod(sizes.tolist())
     return FeasiblePool(tuple(pool.found), n_sampled, share, limits.examined)
 
 
@@ -134,7 +140,7 @@ def _why(constraints: Sequence[Constraint], nearest: Array, examined: int) -> st
 
     Args:
         constraints: The k limits.
-        nearest: Shape ``(k + 1, k)``: see `Limits.nearest`.
+        nearest: Shape ``(k + 1, k)``: violations, see `Limits.nearest`.
         examined: Architectures looked at.
     """
     reasons = []

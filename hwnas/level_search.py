@@ -19,9 +19,10 @@ _KEPT = 0.1
 _SWEEPS = 6
 # choices changed beside the first one, on average: many small steps, few large ones
 _MORE_CHANGES = (0.0, 0.0, 1.0, 3.0)
-# levels in a row without anything better, and share of the space, at which the search ends
+# levels in a row without anything better, and estimated number of encodings, at which the
+# search ends: one that exists is not estimated as so few
 _PATIENCE = 3
-_LEAST_SHARE = 1e-12
+_LEAST_ENCODINGS = 1e-3
 
 
 class Limits:
@@ -50,7 +51,7 @@ class Limits:
                 self._best[column] = best
         return worst
 
-    def nearest(self, sizes: NDArray[np.intp]) -> Array:
+    def nearest(self, sizes: NDArray[np.intp]) -> tuple[Array, Encodings]:
         """Return the violations of what comes nearest to each limit, and to all of them.
 
         The best that was seen, improved by one choice or two as long as that helps.
@@ -59,11 +60,14 @@ class Limits:
             sizes: Shape ``(d,)``: number of choices of each dimension.
 
         Returns:
-            Shape ``(k + 1, k)``: a row per limit alone; the last one for all together.
+            Shape ``(k + 1, k)``: a row per limit alone; the last one for all together. And what
+            has them, shape ``(k + 1, d)``.
         """
-        return np.stack([self._improved(column, sizes) for column in range(len(self._best))])
+        rows = [self._improved(column, sizes) for column in range(len(self._best))]
+        # one by one: within a batch they may round differently
+        return np.stack([self._violations(row[None])[0] for row in rows]), np.stack(rows)
 
-    def _improved(self, column: int, sizes: NDArray[np.intp]) -> Array:
+    def _improved(self, column: int, sizes: NDArray[np.intp]) -> Encodings:
         value, row = self._best[column]
         while True:
             ones = _neighbours(row, sizes)
@@ -72,7 +76,7 @@ class Limits:
                 for one in ones:
                     self._look_at(_neighbours(one, sizes))
             if self._best[column][0] >= value:
-                return np.asarray(self._violations(row[None])[0])
+                return row
             value, row = self._best[column]
 
     def _look_at(self, rows: Encodings) -> None:
@@ -116,10 +120,11 @@ class LevelSearch:
             space does: the product of the shares kept.
         """
         share, level, stuck = 1.0, np.inf, 0
+        least = _LEAST_ENCODINGS * np.prod(1.0 / self._sizes)
         while level > 0:
             below = worst[worst < level]
             stuck = 0 if len(below) else stuck + 1
-            if stuck > _PATIENCE or share < _LEAST_SHARE:
+            if stuck > _PATIENCE or share < least:
                 return rows[:0], 0.0
             if len(below):
                 # where most are equally bad, the next better ones
@@ -136,7 +141,8 @@ class LevelSearch:
 
     def explore(self, rows: Encodings) -> Iterator[Encodings]:
         """Move members that meet the limits about, for ever; yield the population each time."""
-        worst = np.zeros(len(rows))
+        rows = np.resize(rows, (_CHAINS, rows.shape[1]))
+        worst = np.zeros(_CHAINS)
         while True:
             rows, worst = self._swept(rows, worst, 0.0)
             yield rows

@@ -78,6 +78,38 @@ def test_what_is_rare_is_found_whole_where_all_of_it_is_wanted() -> None:
     assert len(pool.architectures) == 1 + 24 + 276
 
 
+def test_a_few_of_a_huge_space_are_found_in_both_of_its_corners() -> None:
+    def violations(rows: np.ndarray) -> np.ndarray:
+        # digits of 0 to 4, all but 2 at most at one end
+        total = rows.sum(axis=1)
+        return np.asarray(np.minimum(total, 4 * 25 - total) / 2 - 1)[:, None]
+
+    # in each corner, two steps or fewer among 25 digits: combinations with repetition
+    exact = 2 * comb(27, 2)
+    pool = found(Digits(25, 5), violations, [SUM], 1000)
+    totals = digits(pool).sum(axis=1)
+    assert set(totals.tolist()) == {0, 1, 2, 98, 99, 100}
+    assert 0.9 * exact < len(pool.architectures) <= exact
+    assert exact / 5**25 / 4 < pool.share < 4 * exact / 5**25
+
+
+def test_what_lies_off_the_way_of_the_levels_is_found_from_what_came_nearest() -> None:
+    """A slope that leads to all zeros; what meets the limit is two large changes from there."""
+    base, d = 40, 12
+
+    def violations(rows: np.ndarray) -> np.ndarray:
+        rest = rows[:, 2:].sum(axis=1)
+        is_met = (rows[:, :2] == base - 1).all(axis=1) & (rest <= 1)
+        return np.where(is_met, 0.0, 1.0 + rows.sum(axis=1))[:, None]
+
+    pool = found(Digits(d, base), violations, [SUM], 100)
+    feasible = [(base - 1, base - 1, *rest) for rest in np.eye(d - 2, dtype=int).tolist()]
+    feasible.append((base - 1, base - 1, *[0] * (d - 2)))
+    assert sorted(map(tuple, digits(pool).tolist())) == sorted(feasible)
+    assert pool.n_sampled == 0
+    assert pool.share == pytest.approx(len(feasible) / base**d)
+
+
 def test_rare_architectures_are_drawn_as_evenly_as_by_chance() -> None:
     """Two far corners, one three times as large as the other, both with free digits."""
     space = Digits(20, 4)
@@ -211,4 +243,6 @@ def test_what_comes_nearest_may_be_two_changes_away() -> None:
 
     limits = Limits(violations)
     limits.worst(np.zeros((1, 8), dtype=np.intp))
-    assert limits.nearest(np.full(8, 2)).tolist() == [[0.0], [0.0]]
+    nearest, rows = limits.nearest(np.full(8, 2))
+    assert nearest.tolist() == [[0.0], [0.0]]
+    assert rows.tolist() == [[1] * 8] * 2
