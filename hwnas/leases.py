@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
-from hwnas.errors import UnreachableError
 from hwnas.study_store import StudyStore
 from hwnas.trial_record import LEASE
 
@@ -62,8 +61,8 @@ class LeaseKeeper:
                 try:
                     if not self._store.write(trial_id, LEASE, renewals):
                         self.drop(trial_id)
-                except UnreachableError:
-                    # the worker will hear of it when it tells a result
+                except Exception:
+                    # maybe gone by the next round; if not, the worker meets it at its next write
                     break
 
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from optuna.storages import InMemoryStorage
+from optuna.trial import TrialState
 
-from hwnas.leases import LeaseWatch
+from hwnas.leases import LeaseKeeper, LeaseWatch
+from hwnas.study_store import StudyStore
 from hwnas.worker_process import WorkerProcess
 from tests.unit.hwnas.grid_study import as_told, evaluate, killed_search, open_study, search
 
@@ -54,6 +60,35 @@ def test_what_could_not_be_renewed_while_the_storage_was_away_has_not_expired() 
     assert watch.expired([(1, 0)], outages=3) == set()
     clock.now_s += 60
     assert watch.expired([(1, 0)], outages=3) == {1}
+
+
+class FullOnce(InMemoryStorage):
+    """Has no room for the first renewal of a lease."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._refused = False
+        self.renewed = threading.Event()
+
+    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
+        if not self._refused:
+            self._refused = True
+            raise OSError(errno.ENOSPC, "No space left on device")
+        super().set_trial_user_attr(trial_id, key, value)
+        self.renewed.set()
+
+
+def test_a_lease_that_could_not_be_renewed_once_is_renewed_the_next_time() -> None:
+    storage = FullOnce()
+    store = StudyStore(storage, "search", 1.0)
+    store.open(["maximize"])
+    store.create(TrialState.RUNNING, "any", 0)
+    keeper = LeaseKeeper(store, 0.03)
+    keeper.hold(0)
+    try:
+        assert storage.renewed.wait(30.0)
+    finally:
+        keeper.close()
 
 
 def test_this_process_is_not_dead() -> None:
