@@ -55,7 +55,9 @@ class SamplerMirror:
     """Every evaluation of a study as an Optuna trial with parameters, values and constraints.
 
     Trials have the numbers of evaluations. A trial abandoned by its worker still runs, and
-    a repeated architecture has the values that were known when it was proposed.
+    a repeated architecture has the values that were known when it was proposed. One given
+    back has no parameters: if another evaluation holds its architecture, that one has them,
+    and otherwise samplers may propose it again.
 
     Args:
         space: Its parameters.
@@ -106,14 +108,15 @@ class SamplerMirror:
         else:
             state = _STATES[evaluation.status]
         started = self._trials.started
+        is_held = evaluation.status != Status.GIVEN_BACK
         return FrozenTrial(
             evaluation.number,
             state,
             None,
             started,
             started if state.is_finished() else None,
-            self._space.parameters(content.positions),
-            self._space.distributions,
+            self._space.parameters(content.positions) if is_held else {},
+            self._space.distributions if is_held else {},
             {},
             {
                 **content.system,

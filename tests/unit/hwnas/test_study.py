@@ -19,19 +19,22 @@ from hwnas.builtin_samplers import BuiltinSamplerName
 from hwnas.claims import LAUNCHER
 from hwnas.costs import ArchitectureCosts
 from hwnas.journal_file import FileStorage, JournalFile
-from hwnas.objectives import Constraint
-from hwnas.samplers.pareto_guided import OTHER_VALUES
+from hwnas.objectives import OBJECTIVES, Constraint
+from hwnas.parameter_space import ParameterSpace
+from hwnas.samplers.pareto_guided import OTHER_VALUES, ParetoGuidedSampler
 from hwnas.storages import open_storage
 from hwnas.study import Ending, Proposal, SearchStudy, SpaceExhaustedError
 from hwnas.study_store import read_description
 from hwnas.trial_record import RECORD, TrialContent, TrialRecord
 from hwnas.worker_process import WorkerProcess
 from search_spaces import Architecture
+from search_spaces.encoding import CanonicalEncodings
 from tests.unit.hwnas.grid_study import (
     EVERYTHING,
     FEASIBLE,
     MAX_LATENCY,
     MIN_ACCURACY,
+    SPACE,
     accuracy,
     as_told,
     evaluate,
@@ -60,6 +63,23 @@ def claimed(study: SearchStudy, wanted: int = 1000) -> Proposal:
     proposal = study.claim(wanted)
     assert proposal is not None
     return proposal
+
+
+def guided_study(journal: Path) -> SearchStudy:
+    sampler = ParetoGuidedSampler(
+        distributions=ParameterSpace(SPACE).distributions,
+        seed=0,
+        canonicalize=CanonicalEncodings(SPACE),
+    )
+    return SearchStudy(
+        open_storage(str(journal)),
+        SPACE,
+        (OBJECTIVES["accuracy"], OBJECTIVES["latency"]),
+        (),
+        predict,
+        lambda _: sampler,
+        worker="tester",
+    )
 
 
 @pytest.fixture
@@ -116,6 +136,25 @@ def test_of_two_claims_of_one_architecture_the_first_counts(journal: Path) -> No
         assert [e.number for e in study.first(3)] == [0, 2]
         study._store.finish(study._view.attempt("b").trial_id, TrialState.FAIL)
         assert [e.number for e in study.first(3)] == [0, 2]
+
+
+def test_what_was_given_back_for_want_of_budget_is_proposed_when_there_is_more(
+    journal: Path,
+) -> None:
+    """Of two workers that claimed the last evaluation at once, the later gives its one back."""
+    with guided_study(journal) as study:
+        last = claimed(study, 1)
+        lost = next(a for a in in_order(EVERYTHING) if a != last.architecture)
+        content = TrialContent(lost, ParameterSpace(SPACE).positions_of(lost))
+        record = TrialRecord("late", "tester", WorkerProcess.current(), content)
+        attempt = study._claims.record(record, TrialState.RUNNING)
+        assert not study._claims.keeps(study._view.evaluations[attempt.number], attempt, 1)
+        evaluate(study, last)
+    with guided_study(journal) as study:
+        search(study, len(EVERYTHING))
+        assert {e.architecture for e in study.evaluated()} == EVERYTHING
+        # none is drawn again before all were tried
+        assert study.counts()["repeated"] == 0
 
 
 def test_while_another_evaluation_runs_nothing_is_exhausted_yet(journal: Path) -> None:
