@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from enum import StrEnum
@@ -18,10 +17,9 @@ from hwnas.cli_output import Json, Predictors, console, console_progress, print_
 from hwnas.cli_runtime import simulate, trace
 from hwnas.cli_search import search, serve_storage, worker
 from hwnas.cli_targets import targets_app
-from hwnas.errors import UserError
+from hwnas.errors import UserError, is_disk_full
 
 _INTERRUPTED = 130
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 app = typer.Typer(
     help="Hardware-aware neural architecture search, calibrated on your own board.",
@@ -57,9 +55,9 @@ def main() -> None:
     except OSError as error:
         # a failed copy names its source first
         where = error.filename2 or error.filename
-        if error.errno in _DISK_FULL:
+        if is_disk_full(error):
             _fail(
-                f"{where or 'disk'}: no space left ({os.strerror(error.errno)}). Free some and "
+                f"{where or 'disk'}: no space left ({error.strerror}). Free some and "
                 "try again; a search that has trained continues with --resume",
                 2,
             )

@@ -5,6 +5,10 @@ UserError                    the user's input is wrong                  exit 2
 └── LatencyUnreachableError  no pruning makes a network fast enough     exit 2
 """
 
+import errno
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 class UserError(ValueError):
     """Wrong input: the message says where, what was wanted, what came, and what to do.
@@ -28,6 +32,11 @@ class UnreachableError(UserError):
 
 class LatencyUnreachableError(UserError):
     """No pruning makes a network fast enough; the message says how fast the fastest is."""
+
+
+def is_disk_full(error: OSError) -> bool:
+    """Return whether there is no room for what was to be written."""
+    return error.errno in _DISK_FULL
 
 
 def _escaped(character: str) -> str:

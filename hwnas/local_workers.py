@@ -11,7 +11,7 @@ from multiprocessing.context import SpawnProcess
 from typing import Self
 
 from hwnas.child_processes import blocked_interrupt, end_with_parent
-from hwnas.errors import UnreachableError, UserError
+from hwnas.errors import UserError, is_disk_full
 
 # of each worker, while no evaluation ends: an architecture that kills its workers is itself
 # recorded as a failure after a few
@@ -74,6 +74,7 @@ class LocalWorkers:
         Raises:
             UserError, UnreachableError: As a worker raised it, or if workers die again and
                 again, and no evaluation ends.
+            OSError: If a worker's disk is full.
             RuntimeError: With a worker's traceback.
         """
         for worker in list(self._running):
@@ -85,7 +86,7 @@ class LocalWorkers:
             self._running.remove(worker)
             process.join()
             if error is not None:
-                raise_as_here(*error)
+                raise error
             if process.exitcode != 0:
                 self._replace(process, ended)
         return bool(self._running)
@@ -123,36 +124,30 @@ class LocalWorkers:
         self._running.append((process, ours))
 
 
-def raise_as_here(kind: str, message: str) -> None:
-    """Raise an error that a worker met: one line of the user's, or its traceback.
-
-    Args:
-        kind: Name of the class of an error in `hwnas.errors`; empty for a bug.
-        message: Its text.
-    """
-    known = {"UserError": UserError, "UnreachableError": UnreachableError}
-    raise known.get(kind, RuntimeError)(message)
-
-
-def work(url: str, study_name: str) -> tuple[str, str] | None:
-    """Be a worker; return the error that ended it, for `raise_as_here`.
+def work(url: str, study_name: str) -> Exception | None:
+    """Be a worker; return the error that ended it, for the process of the search to raise.
 
     Args:
         url: Storage of the study.
         study_name: Of the study in the storage.
+
+    Returns:
+        What the command line makes one line of, or a `RuntimeError` with a bug's traceback.
     """
     from hwnas.worker import worker
 
     try:
         worker(url, study_name=study_name, patience_s=_PATIENCE_S)
     except UserError as error:
-        return type(error).__name__, str(error)
-    except Exception:
-        return "", traceback.format_exc()
+        return error
+    except Exception as error:
+        if isinstance(error, OSError) and is_disk_full(error):
+            return error
+        return RuntimeError(traceback.format_exc())
     return None
 
 
-def _received(errors: Connection) -> tuple[str, str] | None:
+def _received(errors: Connection) -> Exception | None:
     """Return what a worker sent; ``None`` where it ended, maybe killed halfway, without."""
     with contextlib.suppress(EOFError, OSError):
         if errors.poll():

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from hwnas.errors import UnreachableError, UserError
-from hwnas.local_workers import Deaths, raise_as_here, work
+from hwnas.local_workers import Deaths, work
 
 if TYPE_CHECKING:
     from hwnas.config import RayConfig
@@ -60,6 +60,7 @@ class RayWorkers:
         Raises:
             UserError, UnreachableError: As a worker raised it, or if workers die again and
                 again, and no evaluation ends.
+            OSError: If a worker's disk is full.
             RuntimeError: With a worker's traceback.
         """
         over, self._running = self._ray.wait(
@@ -72,7 +73,7 @@ class RayWorkers:
                 self._replace(death, ended)
                 continue
             if error is not None:
-                raise_as_here(*error)
+                raise error
         return bool(self._running)
 
     def stop(self) -> None:

@@ -18,6 +18,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from hwnas.errors import is_disk_full
+from hwnas.local_workers import LocalWorkers
 from hwnas.run_folder import RunFolder
 from hwnas.variants import Variants
 
@@ -199,6 +201,25 @@ def test_a_disk_that_fills_up_late_leaves_a_run_that_can_be_resumed(
     assert [e["values"] for e in resumed.front()["evaluations"]] == [
         e["values"] for e in finished.front()["evaluations"]
     ]
+
+
+def test_a_disk_that_is_full_for_a_worker_is_so_for_the_search(run: RunFolder) -> None:
+    """As the command line makes one line of it; only the worker's files are limited here."""
+    # as before the first evaluation
+    planned, _, _ = run.journal.read_bytes().partition(b'"record"')
+    size = planned.rindex(b"\n") + 1
+    os.truncate(run.journal, size)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, before[1]))
+    try:
+        workers = LocalWorkers(f"journal://{run.journal}", "tiny", 1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with workers:
+        assert workers._running[0][1].poll(_TIMEOUT_S)
+        with pytest.raises(OSError, match="File too large") as error:
+            workers.check(ended=0)
+    assert is_disk_full(error.value)
 
 
 def test_a_run_is_never_overwritten(shell: Shell, run: RunFolder) -> None:
