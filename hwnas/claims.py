@@ -6,7 +6,7 @@ import json
 
 from optuna.trial import TrialState
 
-from hwnas.errors import UnreachableError
+from hwnas.errors import UserError
 from hwnas.leases import LeaseKeeper, LeaseWatch
 from hwnas.sampler_mirror import SamplerMirror
 from hwnas.study_store import StudyStore
@@ -101,7 +101,7 @@ class Claims:
         for trial_id in held:
             try:
                 self._abandon(trial_id, RELEASED)
-            except UnreachableError:
+            except UserError:
                 # its lease runs out
                 break
             self._keeper.drop(trial_id)

@@ -18,6 +18,7 @@ from hwnas.run_folder import RunFolder
 from hwnas.search_plan import SearchPlan
 from hwnas.search_samplers import CandidateFilter, sampler_of
 from hwnas.seeds import derived_seed
+from hwnas.storage_location import require_shared
 from hwnas.study import SearchStudy
 from search_spaces import Architecture, SearchSpace
 
@@ -39,11 +40,12 @@ def location_of(location: str, study_name: str | None) -> tuple[str, str]:
 
     Raises:
         UserError: If the folder holds no run, or one of another hwnas, or a URL comes without a
-            name.
+            name or is of a database in memory.
     """
     if "://" in location:
         if study_name is None:
             raise UserError(f"{location}: which search? Give its name with --study NAME.")
+        require_shared(location, "storage")
         return location, study_name
     run = RunFolder(Path(location))
     config = validated(run.manifest()["config"], str(run.manifest_json), ExperimentConfig)

@@ -42,15 +42,30 @@ def absolute_location(location: str, base_dir: Path) -> str:
         return f"journal://{_absolute(rest, base_dir)}"
     if scheme != "sqlite":
         return location
+    require_shared(location, "search.storage")
     path, mark, options = rest.removeprefix("/").partition("?")
-    if path in ("", ":memory:"):
-        raise UserError(
-            "search.storage: workers cannot share a database in memory. Wanted sqlite:///PATH. "
-            f"Got {location!r}."
-        )
     if not rest.startswith("/"):
         return location  # no URL of SQLite's: whoever opens it says so
     return f"sqlite:///{_absolute(path, base_dir)}{mark}{options}"
+
+
+def require_shared(location: str, where: str) -> None:
+    """Raise if workers could not share a storage.
+
+    Args:
+        location: As for `absolute_location`.
+        where: What error messages call the place it came from.
+
+    Raises:
+        UserError: For a database in the memory of one process.
+    """
+    scheme, _, rest = location.partition("://")
+    path = rest.removeprefix("/").partition("?")[0]
+    if scheme == "sqlite" and path in ("", ":memory:"):
+        raise UserError(
+            f"{where}: workers cannot share a database in memory. Wanted sqlite:///PATH. "
+            f"Got {location!r}."
+        )
 
 
 def _absolute(path: str, base_dir: Path) -> Path:

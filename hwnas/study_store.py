@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol, TypeVar, runtime_checkable
@@ -17,7 +18,7 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from hwnas.errors import UnreachableError
+from hwnas.errors import UnreachableError, UserError
 from hwnas.trial_record import new_token
 
 _FIRST_PAUSE_S = 0.05
@@ -204,6 +205,11 @@ class StudyStore:
                 return operation()
             except Exception as error:
                 if not is_unreachable(error):
+                    if (reason := _sqlite_fault(error)) is not None:
+                        raise UserError(
+                            f"The storage of study {self._name!r} cannot be used ({reason}). "
+                            "Check its file and its disk, then start this command again."
+                        ) from error
                     raise
                 self.outages += 1
                 if time.monotonic() > end:
@@ -233,12 +239,13 @@ def read_description(
 
 def is_unreachable(error: Exception) -> bool:
     """Return whether a storage may answer when asked again."""
-    if isinstance(error, StorageInternalError) and isinstance(error.__cause__, Exception):
-        return is_unreachable(error.__cause__)
+    error = _met_by_optuna(error)
     module = type(error).__module__.partition(".")[0]
     if module == "sqlalchemy":
         from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
+        if _sqlite_fault(error) is not None:
+            return False
         return isinstance(error, OperationalError | InterfaceError) or (
             isinstance(error, DBAPIError) and error.connection_invalidated
         )
@@ -249,3 +256,20 @@ def is_unreachable(error: Exception) -> bool:
         away = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL}
         return isinstance(error, grpc.RpcError) and error.code() in away
     return False
+
+
+def _sqlite_fault(error: Exception) -> str | None:
+    """Return what is wrong with a file of SQLite's that no waiting mends; ``None`` if nothing."""
+    cause = getattr(_met_by_optuna(error), "orig", None)
+    if not isinstance(cause, sqlite3.OperationalError):
+        return None
+    # the low byte: the others say more of the same
+    code = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    return None if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) else str(cause)
+
+
+def _met_by_optuna(error: Exception) -> Exception:
+    """Return what Optuna wrapped into an error of its own, or the error."""
+    if isinstance(error, StorageInternalError) and isinstance(error.__cause__, Exception):
+        return _met_by_optuna(error.__cause__)
+    return error

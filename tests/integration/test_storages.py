@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import re
+import sqlite3
 import time
 from collections.abc import Iterator
 from multiprocessing.context import SpawnProcess
@@ -17,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hwnas.errors import UnreachableError, UserError
 from hwnas.storages import open_storage, serve_storage
-from hwnas.study_store import read_description
+from hwnas.study_store import StudyStore, read_description
 from tests.integration.storage_servers import PostgresServer, ProxyServer, free_port, wait_until
 from tests.unit.hwnas.grid_study import (
     FEASIBLE,
@@ -202,6 +203,33 @@ def test_a_storage_that_stays_away_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UnreachableError, match=r"'search' has not answered for 0\.5 s"):
         study.claim(3)
     study.close()
+
+
+def test_a_database_that_no_waiting_mends_is_one_line_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "study.db"
+    open_study(f"sqlite:///{file}").close()
+    read_only = StudyStore(open_storage(f"sqlite:///file:{file}?mode=ro&uri=true"), "search", 60.0)
+    assert read_only.find()
+    with pytest.raises(UserError, match=r"study 'search' cannot be used \(.*readonly") as caught:
+        read_only.announce("key", "text")
+    assert caught.value.exit_code == 2
+    assert read_only.outages == 0
+
+
+def test_a_database_that_another_has_locked_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hwnas.storages._LOCKED_S", 0.01)
+    location = f"sqlite:///{tmp_path / 'study.db'}"
+    open_study(location).close()
+    store = StudyStore(open_storage(location), "search", 0.2)
+    other = sqlite3.connect(tmp_path / "study.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(UnreachableError, match="has not answered"):
+        store.find()
+    other.execute("ROLLBACK")
+    assert store.find()
+    other.close()
 
 
 @pytest.mark.parametrize(

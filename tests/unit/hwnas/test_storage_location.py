@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from hwnas.errors import UserError
+from hwnas.search_study import location_of
 from hwnas.storage_location import absolute_location
 
 BASE = Path("/experiments/kws")
@@ -39,3 +40,5 @@ def test_the_home_folder_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_database_in_memory_is_refused(location: str) -> None:
     with pytest.raises(UserError, match=r"search\.storage: workers cannot share .* sqlite:///PATH"):
         absolute_location(location, BASE)
+    with pytest.raises(UserError, match=r"^storage: workers cannot share .* sqlite:///PATH"):
+        location_of(location, "kws")
