@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
@@ -29,7 +30,7 @@ class RayWorkers:
         settings: Which cluster, how many workers, and what each needs of it.
 
     Raises:
-        UserError: If Ray is not installed.
+        UserError: If Ray is not installed, refuses the settings, or has no node for a worker.
         UnreachableError: If the cluster does not answer.
     """
 
@@ -38,18 +39,25 @@ class RayWorkers:
             import ray
         except ImportError:
             raise UserError("search.ray: needs Ray. Run: pip install 'hwnas[ray]'") from None
-        self._ray = ray
+        self._ray: Any = ray
         _require_answer(settings.address)
         try:
             ray.init(address=settings.address, log_to_driver=False, configure_logging=False)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise _no_cluster(settings.address, error) from None
-        remote = ray.remote(
-            num_cpus=settings.cpus_per_worker, num_gpus=settings.gpus_per_worker, max_retries=0
-        )(work)
-        self._start = partial(remote.remote, url, study_name)
         self._deaths = Deaths(settings.workers)
-        self._running: list[Any] = [self._start() for _ in range(settings.workers)]
+        self._running: list[Any] = []
+        try:
+            _require_room(self._ray.nodes(), settings)
+            remote = ray.remote(
+                num_cpus=settings.cpus_per_worker, num_gpus=settings.gpus_per_worker, max_retries=0
+            )(work)
+            self._start = partial(remote.remote, url, study_name)
+            self._running += [self._start() for _ in range(settings.workers)]
+        except ValueError as error:
+            self.stop()
+            reason = str(error).partition("\n")[0]
+            raise UserError(f"search.ray: no worker can be placed: {reason}") from None
 
     def check(self, ended: int) -> bool:
         """Replace workers that died; return whether any is at work.
@@ -107,6 +115,19 @@ def _require_answer(address: str | None) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S).close()
     except OSError as error:
         raise _no_cluster(address, error) from None
+
+
+def _require_room(nodes: Sequence[Mapping[str, Any]], settings: RayConfig) -> None:
+    """Raise where no node has what one worker needs: Ray would wait for such a node for ever."""
+    needs = {"CPU": settings.cpus_per_worker, "GPU": settings.gpus_per_worker}
+    alive = [node["Resources"] for node in nodes if node["Alive"]]
+    if any(all(node.get(kind, 0) >= need for kind, need in needs.items()) for node in alive):
+        return
+    found = ", ".join(f"{node.get('CPU', 0):g}/{node.get('GPU', 0):g}" for node in alive)
+    raise ValueError(
+        f"each needs {needs['CPU']:g} CPUs and {needs['GPU']:g} GPUs of one node. Nodes have "
+        f"{found or 'none'}. Lower cpus_per_worker or gpus_per_worker, or start a larger node."
+    )
 
 
 def _no_cluster(address: str | None, error: Exception) -> UnreachableError:

@@ -27,6 +27,9 @@ class Cluster:
 
     def shutdown(self) -> None: ...
 
+    def nodes(self) -> list[dict[str, Any]]:
+        return [{"Alive": True, "Resources": {"CPU": 1.0}}]
+
     def cancel(self, task: object, *, force: bool) -> None: ...
 
     def remote(self, **_: object) -> Callable[[object], Any]:
