@@ -79,7 +79,10 @@ def _team(context: SearchContext, workers: int) -> LocalWorkers | RayWorkers:
     url = storage_url(config, context.run)
     if config.search.ray is None:
         return LocalWorkers(url, config.name, workers)
-    return RayWorkers(url, config.name, config.search.ray)
+    team = RayWorkers(url, config.name, config.search.ray)
+    if team.awaited:
+        context.progress.message(f"search.ray: waiting for a node with room: {team.awaited}")
+    return team
 
 
 class _Seen:

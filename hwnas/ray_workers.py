@@ -29,6 +29,9 @@ class RayWorkers:
         study_name: Of the study in the storage.
         settings: Which cluster, how many workers, and what each needs of it.
 
+    Attributes:
+        awaited: Why no node has room for a worker yet: a cluster may start larger ones on demand.
+
     Raises:
         UserError: If Ray is not installed, refuses the settings, or has no node for a worker.
         UnreachableError: If the cluster does not answer.
@@ -48,7 +51,9 @@ class RayWorkers:
         self._deaths = Deaths(settings.workers)
         self._running: list[Any] = []
         try:
-            _require_room(self._ray.nodes(), settings)
+            self.awaited = _lacking(self._ray.nodes(), settings)
+            if self.awaited and settings.address is None:
+                raise ValueError(self.awaited)  # what was started here does not grow
             remote = ray.remote(
                 num_cpus=settings.cpus_per_worker, num_gpus=settings.gpus_per_worker, max_retries=0
             )(work)
@@ -117,14 +122,14 @@ def _require_answer(address: str | None) -> None:
         raise _no_cluster(address, error) from None
 
 
-def _require_room(nodes: Sequence[Mapping[str, Any]], settings: RayConfig) -> None:
-    """Raise where no node has what one worker needs: Ray would wait for such a node for ever."""
+def _lacking(nodes: Sequence[Mapping[str, Any]], settings: RayConfig) -> str:
+    """Return why no node has room for a worker; nothing where one has."""
     needs = {"CPU": settings.cpus_per_worker, "GPU": settings.gpus_per_worker}
     alive = [node["Resources"] for node in nodes if node["Alive"]]
     if any(all(node.get(kind, 0) >= need for kind, need in needs.items()) for node in alive):
-        return
+        return ""
     found = ", ".join(f"{node.get('CPU', 0):g}/{node.get('GPU', 0):g}" for node in alive)
-    raise ValueError(
+    return (
         f"each needs {needs['CPU']:g} CPUs and {needs['GPU']:g} GPUs of one node. Nodes have "
         f"{found or 'none'}. Lower cpus_per_worker or gpus_per_worker, or start a larger node."
     )

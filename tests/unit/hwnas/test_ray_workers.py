@@ -59,3 +59,12 @@ def test_a_search_whose_workers_only_die_ends_with_what_to_do() -> None:
         pytest.raises(UserError, match=r"died in a row, .* --resume; .* out of memory"),
     ):
         all(workers.check(ended=7) for _ in range(100))
+
+
+def test_a_cluster_elsewhere_may_start_nodes_on_demand() -> None:
+    with RayWorkers("", "", RayConfig(address="auto", gpus_per_worker=1)) as workers:
+        assert workers.awaited.startswith(
+            "each needs 1 CPUs and 1 GPUs of one node. Nodes have 1/0."
+        )
+    with RayWorkers("", "", RayConfig(address="auto")) as workers:
+        assert workers.awaited == ""
