@@ -321,7 +321,7 @@ def test_a_sampler_begins_anew_with_another_study(
     again: Callable[[ParetoGuidedSampler], ParetoGuidedSampler],
 ) -> None:
     used = guided()
-    run(study_of(used), 33)
+    run(optuna.create_study(directions=["minimize", "maximize"], sampler=used), 33)
     assert run(study_of(again(used)), 30) == run(study_of(guided()), 30)
 
 
