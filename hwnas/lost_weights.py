@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from hwnas.candidate_training import SplitResult, TrainingOutcome, TrainingTask
+from hwnas.kept_outcomes import keep_outcome, kept_result
 from hwnas.scorers import ScoringContext, create
 from hwnas.search_context import SearchContext
 from hwnas.study import Evaluated
 from hwnas.training_pool import TrainingPool
-from targets import write_atomically
 
 # what a full training gives, by whichever of them it was judged
 _TRAINED = ("full", "halving")
@@ -58,8 +57,7 @@ def restore_weights(
             failed.add(arch_id)
             progress.message(f"{arch_id}: training again failed: {outcome.failure}")
             continue
-        path = context.run.checkpoint(arch_id).with_suffix(".json")
-        write_atomically(path, json.dumps(outcome.to_dict()).encode())
+        keep_outcome(context.run.checkpoint(arch_id), outcome)
     return [as_restored(context, e) for e in evaluated if e.architecture.arch_id not in failed]
 
 
@@ -69,7 +67,7 @@ def as_restored(context: SearchContext, evaluated: Evaluated) -> Evaluated:
     As it is where these were judged under another exit policy than the one it has now: a longer
     search, resumed, may want another of the same network.
     """
-    result = _restored(context, evaluated)
+    result = kept_result(context.run.checkpoint(evaluated.architecture.arch_id))
     if result is None or not _is_as_wanted(result, evaluated):
         return evaluated
     luck = evaluated.luck
@@ -80,16 +78,11 @@ def as_restored(context: SearchContext, evaluated: Evaluated) -> Evaluated:
 
 
 def _is_lost(context: SearchContext, evaluated: Evaluated) -> bool:
-    if not context.run.checkpoint(evaluated.architecture.arch_id).exists():
+    checkpoint = context.run.checkpoint(evaluated.architecture.arch_id)
+    if not checkpoint.exists():
         return True
-    result = _restored(context, evaluated)
+    result = kept_result(checkpoint)
     return result is not None and not _is_as_wanted(result, evaluated)
-
-
-def _restored(context: SearchContext, evaluated: Evaluated) -> dict[str, Any] | None:
-    """Return the outcome of a training that was repeated here; ``None`` where none was."""
-    path = context.run.checkpoint(evaluated.architecture.arch_id).with_suffix(".json")
-    return json.loads(path.read_text()) if path.exists() else None
 
 
 def _is_as_wanted(result: Mapping[str, Any], evaluated: Evaluated) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 
@@ -12,10 +11,10 @@ from numpy.typing import NDArray
 from hwnas.bits import unpack_bits
 from hwnas.candidate_training import TrainingOutcome, TrainingTask
 from hwnas.front import Candidate, ParetoFront
+from hwnas.kept_outcomes import keep_outcome, kept_result
 from hwnas.pareto import spread_members
 from hwnas.search_context import SearchContext
 from hwnas.training_pool import TrainingPool
-from targets import write_atomically
 
 # trainings of finalists draw their seeds from a stream that no trial number reaches
 _FINALIST_STREAM = 1 << 30
@@ -93,8 +92,7 @@ def train_and_keep(
     missing = [i for i in range(len(tasks)) if i not in kept]
 
     def keep(index: int, outcome: TrainingOutcome) -> None:
-        done = tasks[missing[index]].checkpoint.with_suffix(".json")
-        write_atomically(done, json.dumps(outcome.to_dict()).encode())
+        keep_outcome(tasks[missing[index]].checkpoint, outcome)
         on_done()
 
     kept |= dict(zip(missing, trainers.run([tasks[i] for i in missing], keep), strict=True))
@@ -123,8 +121,8 @@ def finalist_outcomes(context: SearchContext, arch_id: str) -> dict[int, Trainin
 
 
 def _kept(checkpoint: Path) -> TrainingOutcome | None:
-    done = checkpoint.with_suffix(".json")
-    return TrainingOutcome.from_dict(json.loads(done.read_text())) if done.exists() else None
+    result = kept_result(checkpoint)
+    return None if result is None else TrainingOutcome.from_dict(result)
 
 
 def correct_on_test(
